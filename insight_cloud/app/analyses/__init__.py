@@ -1,0 +1,1 @@
+"""One upload of findings: received, matched against what was known, counted."""

@@ -1,0 +1,1 @@
+"""The analyzers that run on a working copy, each with an honest state."""

@@ -1,0 +1,1 @@
+"""What is wrong, tracked from new to fixed."""

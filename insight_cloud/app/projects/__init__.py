@@ -1,0 +1,1 @@
+"""What is analysed, and who belongs to it."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: a pool, named SQL, bulk writes, migrations, an embedded server."""

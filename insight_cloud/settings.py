@@ -1,0 +1,1 @@
+"""Every setting, one section a component; the only reader of environment and file."""

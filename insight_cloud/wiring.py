@@ -1,0 +1,1 @@
+"""Settings in, open components out: the only place where components meet."""

@@ -1,0 +1,1 @@
+"""The tests mirror `insight_cloud/` path for path."""
