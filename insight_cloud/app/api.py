@@ -1,1 +1,1 @@
-"""api"""
+"""The HTTP kernel that every feature shares: problem documents, the context, cursors."""

@@ -1,1 +1,1 @@
-"""web"""
+"""The application assembled: routes, error handlers, pages and background tasks."""
