@@ -1,1 +1,304 @@
-"""The HTTP kernel that every feature shares: problem documents, the context, cursors."""
+"""The HTTP kernel that every feature shares: the context, problem documents, replies, cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.requests import HTTPConnection
+from starlette.exceptions import HTTPException
+
+from insight_cloud.core.asgi import App, Message, Receive, Scope, Send, header, send_problem
+from insight_cloud.core.errors import InsightError, Invalid, RateLimited, Unavailable
+
+if TYPE_CHECKING:
+    from insight_cloud.database import Pool
+    from insight_cloud.settings import Settings
+
+__all__ = [
+    "BodyLimit",
+    "Context",
+    "InContext",
+    "Problem",
+    "cursor",
+    "install",
+    "position",
+    "problems",
+    "reply",
+]
+
+log = logging.getLogger("insight.http")
+PROBLEM_JSON = "application/problem+json"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a feature needs of the world: the open components, the settings, the clock."""
+
+    pool: Pool
+    settings: Settings
+    now: Callable[[], datetime] = _now
+
+
+def _context(connection: HTTPConnection) -> Context:
+    context: Context = connection.app.state.context
+    return context
+
+
+InContext = Annotated[Context, Depends(_context)]
+
+
+# -- replies ---------------------------------------------------------------------------------
+
+
+def reply(request: Request, value: Any, *, status: int = 200) -> Response:
+    """Answer with `value` as JSON. A GET carries an ETag, and is 304 when the client has it.
+
+    Handlers declare the type of `value` as `response_model`, so it stands in the OpenAPI; the
+    bytes are msgspec's, which costs a fraction of validating what we have just built.
+    """
+    body = msgspec.json.encode(value)
+    headers = {"cache-control": "private, no-cache"}
+    if request.method in {"GET", "HEAD"}:
+        headers["etag"] = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        if headers["etag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+    return Response(body, status, headers, media_type="application/json")
+
+
+def cursor(*position: Any) -> str:
+    """Make the opaque cursor that continues a list after `position`."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+
+
+def position(text: str | None, *types: type) -> Sequence[Any] | None:
+    """Read a cursor back into its parts, of `types`; None stands for the beginning.
+
+    Raises:
+        Invalid: it is not a cursor of this list.
+    """
+    if text is None:
+        return None
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        parts: Sequence[Any] = msgspec.json.decode(data, type=tuple[types])  # type: ignore[valid-type]
+    except (binascii.Error, UnicodeError, ValueError, msgspec.DecodeError) as error:
+        raise Invalid(
+            "the cursor is not one of this list; start again without it",
+            problems=(("/query/cursor", "not a cursor of this list"),),
+        ) from error
+    return parts
+
+
+# -- problem documents (RFC 9457) ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with the input: where (JSON pointer) and what."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem document (RFC 9457). `errors` is there when single values are to blame."""
+
+    title: str
+    status: int
+    detail: str
+    errors: tuple[Fault, ...] = ()
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document that a route may answer with problem documents of `statuses`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {PROBLEM_JSON: {"schema": schema}},
+        }
+        for status in statuses
+    }
+
+
+def _problem(
+    title: str,
+    status: int,
+    detail: str,
+    *,
+    faults: Sequence[tuple[str, str]] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    body: dict[str, Any] = {"title": title, "status": status, "detail": detail}
+    if faults:
+        body["errors"] = [{"pointer": pointer, "detail": text} for pointer, text in faults]
+    return Response(
+        msgspec.json.encode(body),
+        status,
+        {"cache-control": "no-store"} | (headers or {}),
+        media_type=PROBLEM_JSON,
+    )
+
+
+async def _on_insight_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, InsightError)  # noqa: S101 - registered for this class
+    headers = {}
+    if isinstance(error, RateLimited | Unavailable):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    faults = error.problems if isinstance(error, Invalid) else ()
+    if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("http.error", exc_info=error)
+        return _internal_error()
+    return _problem(error.title, error.http_status, str(error), faults=faults, headers=headers)
+
+
+async def _on_wrong_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    faults = [(_pointer(fault["loc"]), str(fault["msg"])) for fault in error.errors()]
+    return _problem("Invalid input", 422, "the request does not fit the API", faults=faults)
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    title = HTTPStatus(error.status_code).phrase
+    detail = "the body is not JSON" if error.status_code == HTTPStatus.BAD_REQUEST else title
+    return _problem(title, error.status_code, detail, headers=dict(error.headers or {}))
+
+
+async def _on_bug(_: Request, error: Exception) -> Response:
+    log.error("http.error", exc_info=error)
+    return _internal_error()
+
+
+def _internal_error() -> Response:
+    return _problem(
+        "Internal error",
+        500,
+        "the fault is ours and was logged; nothing was stored by this request",
+    )
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure of `app` a problem document, and say so in its OpenAPI."""
+    app.add_exception_handler(InsightError, _on_insight_error)
+    app.add_exception_handler(RequestValidationError, _on_wrong_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document with our problem documents in place of its own error bodies."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+        )
+        (schema,), components = msgspec.json.schema_components(
+            [Problem], ref_template="#/components/schemas/{name}"
+        )
+        del schema
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for ours in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(ours, None)
+        schemas.update(components)
+        for operation in _operations(document):
+            operation["responses"].update(
+                {str(status): answer for status, answer in _always(operation).items()}
+            )
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def _always(operation: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The answers that every operation may give, whoever wrote it."""
+    statuses = [422, 503] if "422" in operation["responses"] else [503]
+    if "requestBody" in operation:
+        statuses += [400, 413]
+    return problems(*statuses)
+
+
+# -- limits ----------------------------------------------------------------------------------
+
+
+class BodyLimit:
+    """ASGI middleware that ends a request whose body is larger than `limit_bytes` with 413.
+
+    Paths for which `exempt` is true bring limits of their own (uploads, while they stream).
+    """
+
+    def __init__(self, app: App, *, limit_bytes: int, exempt: Callable[[str], bool]) -> None:
+        self._app = app
+        self._limit = limit_bytes
+        self._exempt = exempt
+        self._body = msgspec.json.encode(
+            {
+                "title": "Too large",
+                "status": 413,
+                "detail": f"the body is larger than {limit_bytes} bytes",
+            }
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count the body while the application reads it."""
+        if scope["type"] != "http" or self._exempt(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        declared = header(scope, b"content-length") or "0"
+        if not declared.isdecimal() or int(declared) > self._limit:
+            await send_problem(send, 413, self._body, [(b"connection", b"close")])
+            return
+        await self._app(scope, *self._counted(receive, send))
+
+    def _counted(
+        self, receive: Receive, send: Send
+    ) -> tuple[Receive, Callable[[Message], Awaitable[None]]]:
+        seen, answered = 0, False
+
+        async def counting_receive() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            # The application is told that the client went away: it stops reading at once.
+            return message if seen <= self._limit else {"type": "http.disconnect"}
+
+        async def replacing_send(message: Message) -> None:
+            nonlocal answered
+            if seen <= self._limit:
+                await send(message)
+            elif not answered:
+                answered = True
+                await send_problem(send, 413, self._body, [(b"connection", b"close")])
+
+        return counting_receive, replacing_send
