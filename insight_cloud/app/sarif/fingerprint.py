@@ -54,7 +54,9 @@ def add(run: Run, *, root: Path) -> Run:
         text = _text(top, path)
         if text is None:
             continue
-        for index, hashed in zip(indexes, _hashed(text, [findings[i] for i in indexes]), strict=True):
+        for index, hashed in zip(
+            indexes, _hashed(text, [findings[i] for i in indexes]), strict=True
+        ):
             findings[index] = hashed
     return msgspec.structs.replace(run, findings=tuple(findings))
 

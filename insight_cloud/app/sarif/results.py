@@ -108,7 +108,8 @@ class ResultReader:
 
     def _message(self, message: wire.Message, entry: Entry, pointer: str) -> str:
         rule = entry.descriptor
-        text = messages.render(message, rule and rule.message_strings, self._texts)
+        strings = rule.message_strings if rule is not None else None
+        text = messages.render(message, strings, self._texts)
         if not text and rule is not None:
             text = messages.render(rule.short_description or rule.full_description)
         if not text:

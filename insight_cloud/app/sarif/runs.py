@@ -203,7 +203,7 @@ class RunReader:
         return Resolver(
             bases=self._bases(),
             files=[
-                artifact and artifact.location
+                artifact.location if artifact is not None else None
                 for artifact in self._parts(self._run.artifacts, wire.Artifact, "/artifacts")
             ],
             primary=self._primary_places,
@@ -288,7 +288,9 @@ class RunReader:
             f"Exit status {exit_code}." if exit_code is not None else "",
             invocation.exit_code_description or invocation.exit_signal_name or "",
             *said[:_NOTIFICATIONS_SHOWN],
-            f"({len(said) - _NOTIFICATIONS_SHOWN} more)" if len(said) > _NOTIFICATIONS_SHOWN else "",
+            f"({len(said) - _NOTIFICATIONS_SHOWN} more)"
+            if len(said) > _NOTIFICATIONS_SHOWN
+            else "",
         ]
         return " ".join(part for part in parts if part) or "The tool says that it failed."
 
@@ -328,9 +330,7 @@ class RunReader:
     def _part(self, raw: msgspec.Raw, kind: type[Struct], where: str) -> Struct | None:
         return self._decode(raw, kind, f"{self._pointer}{where}") if wire.present(raw) else None
 
-    def _parts(
-        self, raw: msgspec.Raw, kind: type[Struct], where: str
-    ) -> Iterator[Struct | None]:
+    def _parts(self, raw: msgspec.Raw, kind: type[Struct], where: str) -> Iterator[Struct | None]:
         """The elements of an array; None keeps the place of one that cannot be read."""
         elements: list[msgspec.Raw] = self._any(raw, list[msgspec.Raw], where) or []
         for index, element in enumerate(elements):
