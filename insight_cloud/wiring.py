@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from insight_cloud.database import Pool, embedded
+from insight_cloud.database import Pool, SlowQueries, embedded
 from insight_cloud.settings import Settings
 
 __all__ = ["Components", "database_directory", "database_url", "opened"]
@@ -56,6 +56,14 @@ def _pool(settings: Settings, url: str) -> Pool:
     smallest, largest = _POOL_SIZES[settings.server.environment]
     return Pool(
         url,
-        min_size=database.min_size or smallest,
+        min_size=smallest if database.min_size is None else database.min_size,
         max_size=database.max_size or largest,
+        acquire_timeout_seconds=database.acquire_timeout_seconds,
+        max_idle_seconds=database.max_idle_seconds,
+        max_lifetime_seconds=database.max_lifetime_seconds,
+        statement_timeout_seconds=database.statement_timeout_seconds,
+        pgbouncer=database.pgbouncer,
+        slow=SlowQueries(
+            warn_seconds=database.slow_warn_seconds, error_seconds=database.slow_error_seconds
+        ),
     )

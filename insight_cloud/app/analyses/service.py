@@ -54,7 +54,9 @@ async def ingest(
     """
     _check(upload)
     settings = context.settings.analyses
-    limits = read.Limits(runs=settings.runs, results=settings.results)
+    limits = read.Limits(
+        log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
+    )
     with stopwatch() as watch:
         log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
         digest = await asyncio.to_thread(_digest, body)

@@ -29,19 +29,20 @@ where project_id = %(project_id)s and path = any(%(paths)s::text[]);
 
 -- name: open_of_run
 -- What the branch knew of this tool and category, in the order of its code.
-select i.id, i.rule_id, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
+select i.id, i.rule_id, r.code, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
        i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed
 from issues i
+join rules r on r.id = i.rule_id and r.project_id = %(project_id)s and r.tool = %(tool)s
 left join paths p on p.id = i.path_id
 where i.branch_id = %(branch_id)s and i.state = 'open' and i.run_category = %(run_category)s
-  and i.rule_id in (select id from rules where project_id = %(project_id)s and tool = %(tool)s)
 order by i.path_id, i.line, i.id;
 
 -- name: fixed_of_run
 -- Fixed issues that a finding may have brought back: same context, or same message.
-select i.id, i.rule_id, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
+select i.id, i.rule_id, r.code, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
        i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed
 from issues i
+join rules r on r.id = i.rule_id
 left join paths p on p.id = i.path_id
 where i.branch_id = %(branch_id)s and i.state = 'fixed' and i.run_category = %(run_category)s
   and i.rule_id = any(%(rule_ids)s::bigint[])

@@ -56,6 +56,7 @@ class _Known(NamedTuple):
 
     id: int
     rule_id: int
+    code: str
     path_id: int | None
     path: str | None
     line: int | None
@@ -88,7 +89,7 @@ class _Found(NamedTuple):
     line_key: int | None
     message_key: int
     message: str
-    details: str | None
+    details: dict[str, Any] | None
 
     def same_as(self, known: _Known) -> bool:
         """Whether the table already says all of this; texts are compared by their keys."""
@@ -129,20 +130,16 @@ async def reconcile(
     keys, found = await asyncio.to_thread(_prepare, branch, run.findings, rules, paths)
     known = await _known(connection, named.open_of_run, branch, run)
     matched = await asyncio.to_thread(identity.match, _keys_of(known), keys)
+    kept = [(known[old], found[new]) for old, new in matched.pairs]
+    closed = [known[old] for old in matched.unmatched_known] if run.state == "ok" else []
 
-    left = sorted(set(range(len(found))) - {new for _, new in matched})
-    gone = await _returned_candidates(connection, branch, run, [found[index] for index in left])
-    returned = identity.match(_keys_of(gone), [keys[index] for index in left]) if gone else []
-    back = [(gone[old], found[left[new]]) for old, new in returned]
-    came = {left[new] for _, new in returned}
-    fresh = [found[index] for index in left if index not in came]
-
-    kept = [(known[old], found[new]) for old, new in matched]
-    closed: list[_Known] = []
-    if run.state == "ok":
-        closed = [
-            known[index] for index in sorted(set(range(len(known))) - {o for o, _ in matched})
-        ]
+    left = [found[new] for new in matched.unmatched_found]
+    gone = await _fixed_before(connection, branch, run, left)
+    returned = await asyncio.to_thread(
+        identity.match, _keys_of(gone), [keys[new] for new in matched.unmatched_found]
+    )
+    back = [(gone[old], left[new]) for old, new in returned.pairs]
+    fresh = [left[new] for new in returned.unmatched_found]
 
     await _insert(connection, branch, analysis_id, run, fresh)
     await _rewrite(connection, [pair for pair in kept if not pair[1].same_as(pair[0])] + back)
@@ -195,41 +192,42 @@ async def _paths(
 def _prepare(
     branch: Branch, findings: Sequence[Finding], rules: dict[str, int], paths: dict[str, int]
 ) -> tuple[list[identity.Key], list[_Found]]:
-    keys, rows = [], []
-    for finding in findings:
-        place = finding.location
-        key = identity.key(
-            finding,
-            rule=rules[finding.rule],
-            secret=branch.hash_key,
-        )
-        keys.append(key)
-        rows.append(
-            _Found(
-                rule_id=rules[finding.rule],
-                path_id=paths[place.path] if place else None,
-                line=place.line if place else None,
-                end_line=place.end_line if place else None,
-                col=place.column if place else None,
-                end_col=place.end_column if place else None,
-                severity=RANKS[finding.severity],
-                category=finding.category,
-                suppressed=finding.suppressed,
-                tool_key=key.tool,
-                context_key=key.context,
-                line_key=key.own_line,
-                message_key=key.message,
-                message=finding.message,
-                details=_details(finding),
-            )
-        )
-    return keys, rows
+    keys = identity.keys(findings, hash_key=branch.hash_key)
+    return keys, [
+        _row(finding, key, rules, paths) for finding, key in zip(findings, keys, strict=True)
+    ]
 
 
-def _details(finding: Finding) -> str | None:
+def _row(
+    finding: Finding, key: identity.Key, rules: dict[str, int], paths: dict[str, int]
+) -> _Found:
+    place = finding.location
+    return _Found(
+        rule_id=rules[finding.rule],
+        path_id=paths[place.path] if place else None,
+        line=place.line if place else None,
+        end_line=place.end_line if place else None,
+        col=place.column if place else None,
+        end_col=place.end_column if place else None,
+        severity=RANKS[finding.severity],
+        category=finding.category,
+        suppressed=finding.suppressed,
+        tool_key=key.tool,
+        context_key=key.context,
+        line_key=key.own_line,
+        message_key=key.message,
+        message=finding.message,
+        details=_details(finding),
+    )
+
+
+def _details(finding: Finding) -> dict[str, Any] | None:
     if not (finding.related or finding.flow):
         return None
-    return msgspec.json.encode({"related": finding.related, "flow": finding.flow}).decode()
+    details: dict[str, Any] = msgspec.to_builtins(
+        {"related": finding.related, "flow": finding.flow}
+    )
+    return details
 
 
 async def _known(
@@ -250,7 +248,7 @@ async def _known(
 def _keys_of(rows: Iterable[_Known]) -> list[identity.Key]:
     return [
         identity.Key(
-            rule=row.rule_id,
+            rule=row.code,
             path=row.path,
             line=row.line,
             tool=row.tool_key,
@@ -262,7 +260,7 @@ def _keys_of(rows: Iterable[_Known]) -> list[identity.Key]:
     ]
 
 
-async def _returned_candidates(
+async def _fixed_before(
     connection: Connection, branch: Branch, run: Run, rows: Sequence[_Found]
 ) -> list[_Known]:
     """Fixed issues that `rows` may be: looked for only where anything was ever fixed."""
@@ -291,9 +289,14 @@ async def _insert(
 async def _rewrite(connection: Connection, pairs: Sequence[tuple[_Known, _Found]]) -> None:
     if not pairs:
         return
-    columns = zip(*((known.id, *found) for known, found in pairs), strict=True)
-    names = ("id", *_Found._fields)
-    await connection.execute(named.rewrite, **dict(zip(names, map(list, columns), strict=True)))
+    columns = zip(*(found for _, found in pairs), strict=True)
+    values = dict(zip(_Found._fields, map(list, columns), strict=True))
+    values["details"] = [_as_json(found.details) for _, found in pairs]
+    await connection.execute(named.rewrite, id=[known.id for known, _ in pairs], **values)
+
+
+def _as_json(details: dict[str, Any] | None) -> str | None:
+    return msgspec.json.encode(details).decode() if details else None
 
 
 async def _close(connection: Connection, analysis_id: int, rows: Sequence[_Known]) -> None:
@@ -319,9 +322,9 @@ def _count(
     for row in [*fresh, *(new for _, new in back)]:
         ledger.move(_counted(row), +1)
         ledger.new[row.severity] += not row.suppressed
-    for row in closed:
-        ledger.move(_counted(row), -1)
-        ledger.fixed[row.severity] += not row.suppressed
+    for gone in closed:
+        ledger.move(_counted(gone), -1)
+        ledger.fixed[gone.severity] += not gone.suppressed
     for old, new in kept:
         if _counted(old) != _counted(new):
             ledger.move(_counted(old), -1)
