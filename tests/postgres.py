@@ -18,6 +18,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
@@ -119,7 +120,7 @@ class Debian:
                 await asyncio.sleep(0.02)
 
 
-def identity() -> dict[str, object]:
+def identity() -> dict[str, Any]:
     """How a child of root becomes an unprivileged user; nothing for anybody else."""
     if os.geteuid() != 0:
         return {}

@@ -6,7 +6,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from insight_cloud.core.errors import InsightError
-from insight_cloud.core.report import Check, stopwatch
+from insight_cloud.core.report import Check, Status, stopwatch
 from insight_cloud.database import migrations
 from insight_cloud.database.pool import Pool
 
@@ -35,7 +35,7 @@ async def _latency(pool: Pool) -> Check:
             await pool.fetch_value("select 1")
         except InsightError as error:
             return Check("database.latency", "fail", str(error), watch.seconds)
-    status = "warn" if watch.seconds > _SLOW_SECONDS else "pass"
+    status: Status = "warn" if watch.seconds > _SLOW_SECONDS else "pass"
     return Check("database.latency", status, f"{watch.seconds * 1000:.1f} ms", watch.seconds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Mapping
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -39,7 +40,7 @@ def build(
             "the database URL cannot be read: postgresql://USER@HOST/NAME"
         ) from error
     milliseconds = int(statement_timeout_seconds * 1000)
-    wanted: dict[str, object] = {
+    wanted: dict[str, str | int | None] = {
         "application_name": application_name,
         "connect_timeout": max(2, round(connect_timeout_seconds)),
         "keepalives_idle": 10,
@@ -58,7 +59,7 @@ def build(
     return make_conninfo("", **(wanted | given))
 
 
-def is_local(parameters: dict[str, object]) -> bool:
+def is_local(parameters: Mapping[str, str | int | None]) -> bool:
     """Whether every host is a socket or an address of this machine itself."""
     hosts = str(parameters.get("host") or parameters.get("hostaddr") or "")
     return all(map(_is_local_host, hosts.split(",")))

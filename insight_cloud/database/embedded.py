@@ -74,22 +74,22 @@ async def start(directory: Path, *, settings: Mapping[str, str] | None = None) -
         Conflict: its data were written by another major version.
         Unavailable: the server did not start; the message has its last words.
     """
-    directory = directory.absolute()
-    _own(directory)
+    directory = _own(directory)
     sockets = _sockets(directory)
     url = f"postgresql://insight@/insight?host={quote(str(sockets), safe='')}"
     users = keeper.lock_file(directory / "users.lock")
     try:
         # From here on a running server stays; one that is stopping is waited for.
         await _until(lambda: _flock(users, fcntl.LOCK_SH))
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not await _answers(url, sockets):
-            if time.monotonic() > deadline:
-                raise Unavailable(f"PostgreSQL in {directory} does not answer")
-            if _kept(directory):
-                await asyncio.sleep(0.02)
-            else:
-                await _start_keeper(directory, sockets, settings or {})
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not await _answers(url, sockets):
+                if _kept(directory):
+                    await asyncio.sleep(0.02)
+                else:
+                    await _start_keeper(directory, sockets, settings or {})
+    except TimeoutError as error:
+        os.close(users)
+        raise Unavailable(f"the PostgreSQL in {directory} does not answer") from error
     except BaseException:
         os.close(users)
         raise
@@ -148,7 +148,9 @@ def _copy(installed: Path) -> Path:
     return target
 
 
-def _own(directory: Path) -> None:
+def _own(directory: Path) -> Path:
+    """The absolute path of `directory`, made if it is missing."""
+    directory = directory.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = directory.stat().st_uid
@@ -156,6 +158,7 @@ def _own(directory: Path) -> None:
         raise Refused(f"cannot use {directory} for the database: {error.strerror}") from error
     if owner != os.geteuid():
         raise Refused(f"{directory} belongs to user {owner}: run as that user, or choose another")
+    return directory
 
 
 def _sockets(directory: Path) -> Path:
@@ -188,11 +191,10 @@ async def _answers(url: str, sockets: Path) -> bool:
 
 async def _start_keeper(directory: Path, sockets: Path, settings: Mapping[str, str]) -> None:
     programs = await asyncio.to_thread(binaries)
+    script = [sys.executable, "-I", "-S", keeper.__file__]
     options = [f"{name}={value}" for name, value in settings.items()]
-    script = Path(keeper.__file__)
     outcome = await process.run(
-        [sys.executable, "-I", "-S", script, directory, sockets, programs, str(_server_uid())]
-        + options,
+        [*script, directory, sockets, programs, str(_server_uid()), *options],
         timeout_seconds=_PATIENCE_SECONDS,
         environment={},
     )

@@ -1,6 +1,6 @@
 """The process that starts the embedded PostgreSQL, and stops it when nobody uses it any more.
 
-Run as a script, by `embedded`, as `python -I -S keeper.py DIRECTORY SOCKETS BINARIES UID [NAME=VALUE]`.
+`embedded` runs it as a script: `keeper.py DIRECTORY SOCKETS BINARIES UID [NAME=VALUE ...]`.
 It imports nothing of ours, so that it is small and outlives whoever started it.
 
 Everything hangs on two locked files in DIRECTORY, because the kernel releases a lock whatever
@@ -29,7 +29,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MAJOR_VERSION = "18"
 REFUSED, CONFLICT, UNAVAILABLE = 4, 5, 6
@@ -197,7 +197,7 @@ class Cluster:
                 self.sockets.rmdir()
 
     @staticmethod
-    def _identity(uid: int) -> dict[str, object]:
+    def _identity(uid: int) -> dict[str, Any]:
         """How a child becomes `uid`, with no group of ours."""
         return {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import cast
 
 from insight_cloud.core.errors import Conflict, Corrupt
 from insight_cloud.core.plan import Change, Plan
@@ -202,5 +201,5 @@ async def _pool(database: Pool | str) -> AsyncIterator[Pool]:
     if isinstance(database, Pool):
         yield database
         return
-    async with Pool(cast("str", database), min_size=1, max_size=1) as pool:
+    async with Pool(database, min_size=1, max_size=1) as pool:
         yield pool

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from psycopg import AsyncCursor
@@ -28,21 +28,21 @@ def factory(row_type: type[T]) -> AsyncRowFactory[T]:
         description = cursor.description
         if description is None:
             return _no_result
-        return _maker(row_type, tuple([column.name for column in description]))
+        return _maker(cast("Hashable", row_type), tuple([column.name for column in description]))
 
     if row_type is tuple:
-        return tuple_row  # type: ignore[return-value] - T is tuple here
+        return cast("AsyncRowFactory[T]", tuple_row)
     if row_type is dict:
-        return dict_row  # type: ignore[return-value] - T is dict here
+        return cast("AsyncRowFactory[T]", dict_row)
     return row_factory
 
 
-def _no_result(values: Sequence[Any]) -> Any:
+def _no_result(_values: Sequence[Any]) -> Any:
     raise TypeError("the statement returns no rows")
 
 
 @lru_cache(maxsize=1024)
-def _maker(row_type: type[Any], columns: tuple[str, ...]) -> Make:
+def _maker(row_type: Any, columns: tuple[str, ...]) -> Make:
     fields = _fields(row_type)
     if fields is None:
         return _scalar(columns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from psycopg import errors
-from psycopg_pool import PoolClosed, PoolTimeout
 
 from insight_cloud.core.errors import (
     Conflict,
@@ -43,6 +42,20 @@ def stale(error: BaseException) -> bool:
     )
 
 
+_LATER = (
+    (errors.QueryCanceled, 10, ""),
+    ((errors.SerializationFailure, errors.DeadlockDetected), 0.1, "; nothing was changed"),
+    ((errors.LockNotAvailable, errors.ReadOnlySqlTransaction), 1, ""),
+    (
+        (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction),
+        10,
+        "; is the schema older than the program? `insight database migrate`",
+    ),
+    (errors.OperationalError, 1, ""),
+)
+"""What passes by itself or by an operator's act: the errors, seconds to wait, advice."""
+
+
 def translate(error: BaseException, statement: str) -> InsightError:
     """Say `error`, met by the statement named `statement`, in our words.
 
@@ -54,29 +67,20 @@ def translate(error: BaseException, statement: str) -> InsightError:
     return Invalid(f"{statement}: a text holds characters that are no Unicode")
 
 
-def _translate(error: errors.Error, statement: str) -> InsightError:  # noqa: PLR0911 - a table
+def _translate(error: errors.Error, statement: str) -> InsightError:
     message = f"{statement}: {error.diag.message_primary or error}".strip()
+    for kinds, retry_after, advice in _LATER:
+        if isinstance(error, kinds):
+            return Unavailable(message + advice, retry_after=retry_after)
     match error:
-        case PoolTimeout() | PoolClosed():
-            return Unavailable(f"no connection to the database: {error}", retry_after=5)
-        case errors.QueryCanceled():
-            return Unavailable(f"{message}; it was stopped at the time limit", retry_after=10)
-        case errors.LockNotAvailable() | errors.ReadOnlySqlTransaction():
-            return Unavailable(message, retry_after=1)
-        case errors.SerializationFailure() | errors.DeadlockDetected():
-            return Unavailable(f"{message}; nothing was changed", retry_after=0.1)
         case errors.UniqueViolation() | errors.ForeignKeyViolation() | errors.ExclusionViolation():
             return Violation(message, constraint=error.diag.constraint_name or "")
         case errors.DataError() | errors.IntegrityError():
             return Invalid(message)
         case errors.InsufficientPrivilege():
             return SettingsError(f"{message}; grant it to the database user in the settings")
-        case errors.UndefinedTable() | errors.UndefinedColumn() | errors.UndefinedFunction():
-            return Unavailable(f"{message}; run `insight database migrate`", retry_after=10)
         case errors.DataCorrupted() | errors.IndexCorrupted():
             return Corrupt(message)
-        case errors.OperationalError():
-            return Unavailable(message)
         case _:
             # A wrong statement or a wrong call: ours to correct, nobody else's to react to.
             return InsightError(message)
