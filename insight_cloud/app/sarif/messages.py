@@ -12,10 +12,10 @@ from typing import Any
 
 from insight_cloud.app.sarif.wire import Message
 
-__all__ = ["render"]
+__all__ = ["literal", "render"]
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\d{1,4})\}")
-_LINK = re.compile(r"(?<!\\)\[((?:\\.|[^\[\]\\])*)\]\(\d{1,9}\)")
+_LINK = re.compile(r"(\\?)\[((?:\\.|[^\[\]\\])*)\]\(\d{1,9}\)")
 _ESCAPED = re.compile(r"\\([\[\]\\])")
 
 Texts = Mapping[str, Message]
@@ -33,8 +33,20 @@ def render(message: Message | None, *texts: Texts | None) -> str:
     if message.arguments and "{" in template:
         template = _filled(template, message.arguments)
     if "](" in template:
-        template = _LINK.sub(lambda link: _ESCAPED.sub(r"\1", link.group(1)), template)
+        template = _LINK.sub(_linked_text, template)
     return template
+
+
+def literal(text: str) -> str:
+    """`text` as a message that `render` and other readers take word for word."""
+    return _LINK.sub(r"\\\g<0>", text) if "](" in text else text
+
+
+def _linked_text(link: re.Match[str]) -> str:
+    """A link's text; one that is escaped is no link and only loses its backslash."""
+    if link.group(1):
+        return link.group()[1:]
+    return _ESCAPED.sub(r"\1", link.group(2))
 
 
 def _by_id(name: str, texts: Sequence[Texts | None]) -> str | None:

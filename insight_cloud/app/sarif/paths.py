@@ -98,6 +98,8 @@ class Resolver:
         return rest if _same(head, f"{root}/") else None
 
     def _find_root(self) -> str:
+        if any(base.uri is None and base.uri_base_id is None for base in self._bases.values()):
+            return _NOWHERE  # the log keeps its root to itself: absolute paths are outside
         places = list(self._primary())
         based = [f"{base}/" for place in places if (base := self._absolute_base(place))]
         if based:

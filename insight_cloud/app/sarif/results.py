@@ -14,10 +14,13 @@ from insight_cloud.app.sarif.paths import Resolver
 from insight_cloud.app.sarif.rules import Book, Entry
 from insight_cloud.app.sarif.warned import Warnings
 
-__all__ = ["OUR_CONTEXT", "OUR_LINE", "NoIssue", "ResultReader"]
+__all__ = ["OUR_CONTEXT", "OUR_LINE", "OUR_PROJECT", "NoIssue", "ResultReader"]
 
 OUR_CONTEXT = "insightContext/v1"
 """The partial fingerprint that holds `Finding.context_hash`."""
+
+OUR_PROJECT = "insightProject"
+"""Result property that marks a finding about the project: its location is none."""
 
 OUR_LINE = "insightLine/v1"
 """The partial fingerprint that holds `Finding.line_hash`."""
@@ -71,8 +74,9 @@ class ResultReader:
             return NoIssue("their baseline state is 'absent'")
         entry = self._entry(result, pointer)
         message = self._message(result.message, entry, pointer)
-        locations = self._places(result.locations, pointer, "locations")
-        location = self._primary(result.locations, locations, pointer)
+        given = None if (result.properties or {}).get(OUR_PROJECT) is True else result.locations
+        locations = self._places(given, pointer, "locations")
+        location = self._primary(given, locations, pointer)
         level = self._level(result, entry, pointer)
         judgement = self._judge(entry, level, result.properties)
         context = line = ""
@@ -111,7 +115,7 @@ class ResultReader:
         strings = rule.message_strings if rule is not None else None
         text = messages.render(message, strings, self._texts)
         if not text and rule is not None:
-            text = messages.render(rule.short_description or rule.full_description)
+            text = _text(rule.short_description) or _text(rule.full_description)
         if not text:
             self._warnings.add(f"{pointer}/message", "there is no text; the rule's code is shown")
             return entry.code
@@ -270,3 +274,7 @@ class ResultReader:
 def _suppressed(suppressions: list[wire.Suppression] | None) -> bool:
     """One that is accepted, or that says nothing about its status, is enough."""
     return any(found.status not in _OPEN_STATUS for found in suppressions or [])
+
+
+def _text(message: wire.Message | None) -> str:
+    return (message.text or message.markdown or "") if message is not None else ""

@@ -170,9 +170,7 @@ class RunReader:
     def _rule(self, entry: Entry) -> Rule:
         """A rule as we show it. Only rules that some result names get here."""
         known = entry.descriptor or wire.Descriptor()
-        summary = messages.render(known.short_description) or messages.render(
-            known.full_description
-        )
+        summary = _plain(known.short_description) or _plain(known.full_description)
         help_text = known.help or known.full_description
         return Rule(
             code=entry.code,
@@ -359,6 +357,12 @@ def _markdown(message: wire.Message | None) -> str:
     if message is None:
         return ""
     return message.markdown or message.text or ""
+
+
+def _plain(message: wire.Message | None) -> str:
+    if message is None:
+        return ""
+    return message.text or message.markdown or ""
 
 
 def _web_address(uri: str | None) -> str:
