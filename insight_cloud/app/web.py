@@ -43,8 +43,8 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            opened = components or await stack.enter_async_context(wiring.opened(settings))
-            app.state.context = api.Context(opened.pool, settings)
+            ours = components or await stack.enter_async_context(wiring.opened(settings))
+            app.state.context = api.Context(ours.pool, settings)
             cleaning = asyncio.create_task(_clean_for_ever(app.state.context))
             yield
             cleaning.cancel()

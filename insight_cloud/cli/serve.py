@@ -125,7 +125,6 @@ def _one_process(settings: Settings, listener: socket.socket, stopping: _Stoppin
 
 def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stopping) -> None:
     """Keep the database open here, while the workers come and go."""
-    import uvicorn
     from uvicorn.supervisors import Multiprocess
 
     from insight_cloud import wiring
@@ -145,7 +144,7 @@ def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stop
             stopping.serving = True
             config = _config(partial(web.create, settings))
             config.workers = settings.server.workers
-            Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+            Multiprocess(config, sockets=[listener]).run()
         finally:
             runner.run(stack.aclose())
 

@@ -26,8 +26,8 @@ Name = Annotated[str, Query(max_length=255)]
     operation_id="upload_analysis",
     status_code=201,
     response_model=Submission,
-    responses={200: {"model": Submission, "description": "Nothing has changed since"}}
-    | api.problems(400, 401, 403, 404, 413, 415, 422),
+    responses=api.problems(400, 401, 403, 404, 413, 415, 422)
+    | {200: {"model": Submission, "description": "Nothing has changed since"}},
     openapi_extra={
         "requestBody": {
             "required": True,

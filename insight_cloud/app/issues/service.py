@@ -259,7 +259,7 @@ class _OverviewRow:
     open: list[int]
     new_7_days: int
     fixed_7_days: int
-    days: list[list[int]]
+    days: list[tuple[int, int]]
     before: int | None
     analysed_at: datetime | None
     complete: bool | None
@@ -272,7 +272,7 @@ class _OverviewRow:
             open=Counts(*self.open),
             new_7_days=self.new_7_days,
             fixed_7_days=self.fixed_7_days,
-            trend_30_days=_carry(dict(map(tuple, self.days)), self.before),
+            trend_30_days=_carry(dict(self.days), self.before),
             analysed_at=self.analysed_at,
             complete=self.complete,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from insight_cloud.app.analyses import service
+from insight_cloud.app.analyses.models import Submission
 from insight_cloud.app.issues import service as issues
-from insight_cloud.app.issues.models import RANKS, Counts
+from insight_cloud.app.issues.models import RANKS, Counts, Filter, Issue
 from insight_cloud.app.sarif.model import SEVERITIES
 from insight_cloud.core.errors import Invalid, Missing, TooLarge
 from tests.app.analyses.conftest import Site, finding, run
@@ -20,7 +22,7 @@ from tests.app.analyses.conftest import Site, finding, run
 DATA = Path(__file__).parents[2] / "data" / "sarif"
 
 
-def counts(submission: service.Submission) -> tuple[int, int, int, int]:
+def counts(submission: Submission) -> tuple[int, int, int, int]:
     found = submission.analysis
     return found.new, found.fixed, found.reopened, found.unchanged
 
@@ -176,13 +178,9 @@ async def test_hostile_texts_are_only_texts(site: Site) -> None:
 
 async def test_another_projects_analysis_is_missing(site: Site) -> None:
     done = await site.analyse(run(finding()))
-    other = site.project.__class__(**{**_fields(site.project), "number": site.project.number + 1})
+    other = replace(site.project, number=site.project.number + 1)
     with pytest.raises(Missing):
         await service.one(site.context, other, done.analysis.id)
-
-
-def _fields(project: object) -> dict[str, object]:
-    return {name: getattr(project, name) for name in project.__class__.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 async def test_the_list_continues_where_it_ended(site: Site) -> None:
@@ -271,11 +269,10 @@ async def test_pages_of_issues_join_without_a_gap(site: Site) -> None:
         for n in range(23)
     ]
     await site.analyse(run(*found))
-    seen, cursor = [], None
+    seen: list[Issue] = []
+    cursor = None
     while True:
-        page = await issues.page(
-            site.context, site.project, issues.Filter(), cursor=cursor, limit=5
-        )
+        page = await issues.page(site.context, site.project, Filter(), cursor=cursor, limit=5)
         seen += page.items
         if (cursor := page.next) is None:
             break
