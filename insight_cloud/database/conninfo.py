@@ -50,7 +50,7 @@ def build(
     }
     if not pgbouncer:
         wanted["options"] = " ".join(
-            [str(given.pop("options", "")), f"-c statement_timeout={milliseconds}"]
+            [str(given.pop("options", "")), f"-c statement_timeout={milliseconds} -c timezone=UTC"]
         ).strip()
     if not is_local(given):
         wanted["sslmode"] = "verify-full"
