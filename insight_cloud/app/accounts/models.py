@@ -12,6 +12,7 @@ __all__ = [
     "SCOPES",
     "Account",
     "ApiToken",
+    "Browser",
     "Caller",
     "Cleaned",
     "Link",
@@ -127,6 +128,17 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Browser:
+    """A browser that is signed in; `is_this` says that it is the one that asks."""
+
+    id: str
+    user_agent: str
+    created_at: datetime
+    expires_at: datetime
+    is_this: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """A new access token and the refresh token that replaces it once (RFC 6749, 5.1)."""
 
@@ -153,10 +165,10 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class NewApiToken:
-    """An API token that was just made; `secret` is never shown again."""
+    """An API token that was just made; `token` itself is never shown again."""
 
-    token: ApiToken
-    secret: str = field(repr=False)
+    token: str = field(repr=False)
+    details: ApiToken
 
 
 @dataclass(frozen=True, slots=True)

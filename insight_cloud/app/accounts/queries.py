@@ -13,6 +13,7 @@ from uuid import UUID
 from insight_cloud.app.accounts.models import (
     Account,
     ApiToken,
+    Browser,
     Cleaned,
     Link,
     Purpose,
@@ -253,6 +254,20 @@ async def end_all(db: Connection, *, user_id: int) -> None:
     await db.execute(_SQL.end_refresh_of_user, user_id=user_id)
 
 
+async def list_browsers(
+    db: Statements, *, user_id: int, this: bytes, now: datetime, limit: int
+) -> list[Browser]:
+    """The user's browser sessions that are valid at `now`, the newest first."""
+    return await db.fetch_all(
+        _SQL.list_browsers, Browser, user_id=user_id, this=this, now=now, limit=limit
+    )
+
+
+async def end_browser(db: Statements, *, user_id: int, session_id: str) -> bool:
+    """End one of the user's browser sessions; False when there is none of that id."""
+    return await db.execute(_SQL.end_browser, user_id=user_id, id=session_id) == 1
+
+
 # -- API tokens ------------------------------------------------------------------------------
 
 
@@ -267,6 +282,25 @@ async def list_api_tokens(
         with_operators=with_operators,
         limit=limit,
     )
+
+
+async def list_api_tokens_of_project(
+    db: Statements, *, project_id: int, limit: int
+) -> list[ApiToken]:
+    """The tokens for that project only, whosever they are, the newest first."""
+    return await db.fetch_all(
+        _SQL.list_api_tokens_of_project, ApiToken, project_id=project_id, limit=limit
+    )
+
+
+async def revoke_api_token_of_project(
+    db: Statements, *, token_id: UUID, project_id: int, now: datetime
+) -> bool:
+    """Revoke a token for that project only; False when it has none with that id."""
+    revoked = await db.execute(
+        _SQL.revoke_api_token_of_project, id=token_id, project_id=project_id, now=now
+    )
+    return revoked == 1
 
 
 async def count_api_tokens(db: Statements, *, user_id: int) -> int:

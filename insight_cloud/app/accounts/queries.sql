@@ -98,6 +98,18 @@ delete from sessions where user_id = %(user_id)s;
 -- name: end_refresh_of_user
 delete from refresh_tokens where user_id = %(user_id)s;
 
+-- A session is named by the first half of its hash: enough to find it, useless to enter by it.
+-- name: list_browsers
+select left(encode(hash, 'hex'), 32) as id, user_agent, created_at, expires_at,
+    hash = %(this)s as is_this
+from sessions
+where user_id = %(user_id)s and family is null and expires_at > %(now)s
+order by created_at desc limit %(limit)s;
+
+-- name: end_browser
+delete from sessions
+where user_id = %(user_id)s and family is null and left(encode(hash, 'hex'), 32) = %(id)s;
+
 -- name: list_api_tokens
 select t.public_id as id, t.prefix, t.name, t.scopes, p.slug as project, u.email as user,
     t.created_at, t.expires_at, t.last_used_at
@@ -107,6 +119,19 @@ left join projects p on p.id = t.project_id
 where t.revoked_at is null
     and (t.user_id = %(user_id)s or (t.user_id is null and %(with_operators)s))
 order by t.id desc limit %(limit)s;
+
+-- name: list_api_tokens_of_project
+select t.public_id as id, t.prefix, t.name, t.scopes, p.slug as project, u.email as user,
+    t.created_at, t.expires_at, t.last_used_at
+from api_tokens t
+join projects p on p.id = t.project_id
+left join users u on u.id = t.user_id
+where t.project_id = %(project_id)s and t.revoked_at is null
+order by t.id desc limit %(limit)s;
+
+-- name: revoke_api_token_of_project
+update api_tokens set revoked_at = %(now)s
+where public_id = %(id)s and revoked_at is null and project_id = %(project_id)s;
 
 -- name: count_api_tokens
 select count(*) from api_tokens where user_id = %(user_id)s and revoked_at is null;

@@ -18,6 +18,7 @@ from insight_cloud.app.accounts.models import (
     SCOPES,
     Account,
     ApiToken,
+    Browser,
     Caller,
     Cleaned,
     Link,
@@ -39,10 +40,13 @@ __all__ = [
     "clean",
     "disable",
     "enable",
+    "end_browser",
     "find_link",
     "first_admin_link",
     "identify",
+    "list_browsers",
     "list_tokens",
+    "list_tokens_of_project",
     "list_users",
     "operator_token",
     "password_link",
@@ -51,6 +55,7 @@ __all__ = [
     "register",
     "require",
     "revoke_token",
+    "revoke_token_of_project",
     "sign_in",
     "sign_out",
     "tokens",
@@ -58,6 +63,7 @@ __all__ = [
 
 _LINK_LIFE = timedelta(hours=24)
 _TOKENS_PER_USER = 100
+_LIST_LIMIT = 1_000
 _SHOWN_OF_TOKEN = 10
 _USER_AGENT_LIMIT = 200
 _ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
@@ -285,6 +291,32 @@ async def sign_out(context: Context, text: str) -> None:
                 await queries.end_family(db, row.family)
 
 
+async def list_browsers(context: Context, caller: Caller, this: str = "") -> list[Browser]:
+    """Where the caller is signed in by a browser; `this` is the secret of the one that asks.
+
+    Raises:
+        Refused: the caller is an API token.
+    """
+    return await queries.list_browsers(
+        context.pool,
+        user_id=_person(caller),
+        this=secret.digest(this),
+        now=context.now(),
+        limit=_LIST_LIMIT,
+    )
+
+
+async def end_browser(context: Context, caller: Caller, session_id: str) -> None:
+    """End one of the caller's browser sessions.
+
+    Raises:
+        Refused: the caller is an API token.
+        Missing: the caller has no such session.
+    """
+    if not await queries.end_browser(context.pool, user_id=_person(caller), session_id=session_id):
+        raise Missing("you have no such session; perhaps it has ended already")
+
+
 async def _proved(context: Context, email: str, password: str) -> Account:
     """The account that `email` and `password` belong to, after the same work in every case."""
     account = await _find(context, email)
@@ -395,8 +427,28 @@ async def list_tokens(context: Context, caller: Caller) -> list[ApiToken]:
         context.pool,
         user_id=_person(caller),
         with_operators=caller.is_admin,
-        limit=10 * _TOKENS_PER_USER,
+        limit=_LIST_LIMIT,
     )
+
+
+async def list_tokens_of_project(context: Context, project_number: int) -> list[ApiToken]:
+    """The tokens for one project only, whosever they are; `projects` knows who may ask."""
+    return await queries.list_api_tokens_of_project(
+        context.pool, project_id=project_number, limit=_LIST_LIMIT
+    )
+
+
+async def revoke_token_of_project(context: Context, project_number: int, token_id: UUID) -> None:
+    """End a token for one project only, whosever it is; `projects` knows who may ask.
+
+    Raises:
+        Missing: the project has no such token.
+    """
+    revoked = await queries.revoke_api_token_of_project(
+        context.pool, token_id=token_id, project_id=project_number, now=context.now()
+    )
+    if not revoked:
+        raise Missing(f"the project has no API token {token_id}")
 
 
 async def add_token(
@@ -510,13 +562,13 @@ async def _add_token(
         now=now,
         expires_at=None if days is None else now + timedelta(days=days),
     )
-    return NewApiToken(token=token, secret=text)
+    return NewApiToken(token=text, details=token)
 
 
 def _person(caller: Caller) -> int:
     """The id of a person who signed in: a leaked token must not be able to make more of them."""
     if caller.kind == "token" or caller.user_id is None:
-        raise Refused("only a person who signed in manages API tokens, no token does")
+        raise Refused("only a person who signed in manages tokens and sessions, no API token does")
     return caller.user_id
 
 

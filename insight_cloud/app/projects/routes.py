@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from insight_cloud.app.accounts import InCaller, Role
+from insight_cloud.app.accounts.models import ApiToken
 from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT
 from insight_cloud.app.api import InContext, InCursor, problems, reply
 from insight_cloud.app.projects import service
@@ -165,4 +167,32 @@ async def remove_member(
 ) -> Response:
     """Make the user with the address `user` no member; for maintainers, and to leave oneself."""
     await service.remove_member(context, caller, project, email=user)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/projects/{project}/tokens",
+    operation_id="list_project_tokens",
+    response_model=list[ApiToken],
+    responses=problems(401, 403, 404, 422),
+)
+async def list_project_tokens(
+    request: Request, context: InContext, caller: InCaller, project: Slug
+) -> Response:
+    """List the API tokens that are for this project only, whosever; for maintainers."""
+    return reply(request, await service.list_tokens(context, caller, project))
+
+
+@router.delete(
+    "/projects/{project}/tokens/{token_id}",
+    status_code=204,
+    response_class=Response,
+    operation_id="revoke_project_token",
+    responses=problems(401, 403, 404, 422),
+)
+async def revoke_project_token(
+    context: InContext, caller: InCaller, project: Slug, token_id: UUID
+) -> Response:
+    """Revoke an API token that is for this project only, whosever; for maintainers."""
+    await service.revoke_token(context, caller, project, token_id)
     return Response(status_code=204)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import secrets
+from uuid import UUID
 
 from insight_cloud.app.accounts import rules
 from insight_cloud.app.accounts import service as accounts
-from insight_cloud.app.accounts.models import Caller, Role, Scope
+from insight_cloud.app.accounts.models import ApiToken, Caller, Role, Scope
 from insight_cloud.app.api import Context, cursor, position
 from insight_cloud.app.projects import queries
 from insight_cloud.app.projects.models import Member, Project, ProjectPage
@@ -27,9 +28,11 @@ __all__ = [
     "ensure",
     "list_members",
     "list_projects",
+    "list_tokens",
     "open",
     "put_member",
     "remove_member",
+    "revoke_token",
     "visible",
 ]
 
@@ -221,6 +224,28 @@ async def remove_member(context: Context, caller: Caller, slug: str, *, email: s
             raise Missing(f"nobody with the address {email} is a member of {slug!r}")
         await _refuse_last_maintainer(db, caller, project, member)
         await queries.remove_member(db, project_id=project.number, user_id=member.user_id)
+
+
+async def list_tokens(context: Context, caller: Caller, slug: str) -> list[ApiToken]:
+    """List the API tokens that are for this project only, whosever they are. For maintainers.
+
+    Raises:
+        Missing: as in `open`.
+        Refused: as in `open`.
+    """
+    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    return await accounts.list_tokens_of_project(context, project.number)
+
+
+async def revoke_token(context: Context, caller: Caller, slug: str, token_id: UUID) -> None:
+    """End an API token that is for this project only, whosever it is. For maintainers.
+
+    Raises:
+        Missing: as in `open`, or the project has no such token.
+        Refused: as in `open`.
+    """
+    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    await accounts.revoke_token_of_project(context, project.number, token_id)
 
 
 async def _list(
