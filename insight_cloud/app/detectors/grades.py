@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from insight_cloud.app.sarif import catalogue
 from insight_cloud.app.sarif.model import Category, Severity
 
 __all__ = ["graded"]
 
 
-def graded(tool: str, rule: str) -> tuple[Severity, Category]:
-    """Severity and category of `rule` of `tool`."""
-    if tool == "ruff" and rule.startswith("S"):
-        return "medium", "security"
-    return "low", "runtime"
+def graded(
+    tool: str, rule: str, *, severity: Severity = "medium", category: Category = "style"
+) -> tuple[Severity, Category]:
+    """Severity and category of `rule` of `tool`; the tool's own where the catalogue has none."""
+    meaning = catalogue.find(tool, rule)
+    if meaning is None:
+        return severity, category
+    return meaning.severity or severity, meaning.category or category

@@ -25,6 +25,7 @@ from insight_cloud.app.detectors import (
 from insight_cloud.app.detectors.detector import Children, Detector, Result
 from insight_cloud.app.detectors.files import File, Tree
 from insight_cloud.app.detectors.kept import Entry, Kept, key
+from insight_cloud.app.sarif import fingerprint
 from insight_cloud.app.sarif.model import Finding, Rule, Run
 from insight_cloud.core.errors import InsightError, Missing
 from insight_cloud.core.report import stopwatch
@@ -98,9 +99,7 @@ async def _run(
     return msgspec.structs.replace(run, seconds=watch.seconds)
 
 
-async def _result(
-    detector: Detector, tree: Tree, children: Children, cache: Kept | None
-) -> Result:
+async def _result(detector: Detector, tree: Tree, children: Children, cache: Kept | None) -> Result:
     identity = detector.identity()
     chosen = detector.select(tree)
     if not chosen:
