@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from insight_cloud.app.detectors import grades
 from insight_cloud.app.detectors.files import File, Tree
 from insight_cloud.app.sarif.model import Finding, Rule, RunState
 from insight_cloud.core import process
@@ -36,12 +37,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a detector ended and what it found; `detail` says why when not ok."""
+    """How a detector ended and what it found; `detail` says why when not ok.
+
+    `hashed` says that the findings already have the hashes of the code around them.
+    """
 
     state: RunState = "ok"
     findings: tuple[Finding, ...] = ()
     rules: tuple[Rule, ...] = ()
     detail: str = ""
+    hashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ class Detector:
             Missing: the tool is not installed.
         """
         self.ready()
-        parts = [self.name, self.version(), self.configuration]
+        parts = [self.name, self.version(), self.configuration, grades.identity()]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 

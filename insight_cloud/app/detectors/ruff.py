@@ -75,6 +75,7 @@ _SELECTED = (
     "YTT",
 )
 _IGNORED = (
+    "B007",  # loop variables that are not used
     "B905",  # zip without strict: right far more often than wrong
     "C408",  # dict() or {}: taste
     "F403",  # star imports hide names, which F405 says of each of them

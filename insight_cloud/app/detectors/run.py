@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -89,7 +89,7 @@ async def _run(
     with stopwatch() as watch:
         try:
             result = await _result(detector, tree, children, cache)
-            run = await asyncio.to_thread(_finished, detector, result, tree.root)
+            run = _finished(detector, result)
         except Missing as error:
             run = Run(tool=detector.name, state="skipped", detail=str(error))
         except Exception as error:  # noqa: BLE001 - one detector's fault must not hide the others
@@ -105,13 +105,24 @@ async def _result(detector: Detector, tree: Tree, children: Children, cache: Kep
     if not chosen:
         return Result("skipped", detail=detector.absent)
     if cache is None:
-        return await detector.run(tree.root, chosen, children)
+        return await _found(detector, tree.root, chosen, children)
     old = await asyncio.to_thread(cache.load, tree.root, detector.name)
     job = _Job(detector, tree.root, chosen, children, identity, old)
     result, new = await (job.by_file() if detector.per_file else job.as_a_whole())
     if new:
         await asyncio.to_thread(cache.save, tree.root, detector.name, old, new)
     return result
+
+
+async def _found(
+    detector: Detector, root: Path, files: tuple[File, ...], children: Children
+) -> Result:
+    result = await detector.run(root, files, children)
+    if result.hashed or not result.findings:
+        return result
+    run = Run(tool=detector.name, findings=result.findings)
+    hashed = await asyncio.to_thread(fingerprint.add, run, root=root)
+    return replace(result, findings=hashed.findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +145,7 @@ class _Job:
         if name in self.old:
             entry = self.old[name]
             return Result("ok", entry.findings, entry.rules, entry.detail), {name: entry}
-        result = await self.detector.run(self.root, self.files, self.children)
+        result = await _found(self.detector, self.root, self.files, self.children)
         if result.state != "ok":
             return result, {}
         return result, {name: Entry(result.findings, result.rules, result.detail)}
@@ -145,7 +156,7 @@ class _Job:
         kept = {name: self.old[name] for name in names.values() if name in self.old}
         result = Result()
         if missed:
-            result = await self.detector.run(self.root, missed, self.children)
+            result = await _found(self.detector, self.root, missed, self.children)
         if result.state != "ok":
             return result, {}
         fresh = _by_file(result)
@@ -177,10 +188,10 @@ def _by_file(result: Result) -> dict[str, Entry]:
     }
 
 
-def _finished(detector: Detector, result: Result, root: Path) -> Run:
+def _finished(detector: Detector, result: Result) -> Run:
     used = {finding.rule for finding in result.findings}
     rules: dict[str, Rule] = {rule.code: rule for rule in result.rules if rule.code in used}
-    run = Run(
+    return Run(
         tool=detector.name,
         version=detector.version(),
         state=result.state,
@@ -188,7 +199,6 @@ def _finished(detector: Detector, result: Result, root: Path) -> Run:
         rules=tuple(rules[code] for code in sorted(rules)),
         findings=tuple(sorted(result.findings, key=_order)),
     )
-    return fingerprint.add(run, root=root)
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str, str, str]:

@@ -6,7 +6,9 @@ A finding never holds the secret, nor a hash of it, which could be guessed offli
 
 from __future__ import annotations
 
+import asyncio
 import re
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -14,7 +16,8 @@ import msgspec
 from insight_cloud.app.detectors import tokens, work
 from insight_cloud.app.detectors.detector import Children, Detector, Result, Sample
 from insight_cloud.app.detectors.files import File, Tree
-from insight_cloud.app.sarif.model import SEVERITIES, Finding, Location, Rule, Severity
+from insight_cloud.app.sarif import fingerprint
+from insight_cloud.app.sarif.model import SEVERITIES, Finding, Location, Rule, Run, Severity
 
 __all__ = ["detector"]
 
@@ -40,17 +43,16 @@ _RULES = tuple(
 
 
 class Hit(msgspec.Struct, frozen=True, array_like=True):
-    """Where one secret is, and of which kind, as the child reports it."""
+    """Where one secret is, and of which kind, as the child reports it; never on two lines."""
 
     code: str
     line: int
     column: int
-    end_line: int
     end_column: int
     allowed: bool
 
 
-async def _run(_root: Path, files: tuple[File, ...], children: Children) -> Result:
+async def _run(root: Path, files: tuple[File, ...], children: Children) -> Result:
     generated = [file.name for file in files if not file.own]
     answer = await work.spread(
         "insight_cloud.app.detectors.secrets_worker",
@@ -64,7 +66,31 @@ async def _run(_root: Path, files: tuple[File, ...], children: Children) -> Resu
     findings = tuple(
         _finding(name, hit) for name, hits in sorted(answer.found.items()) for hit in hits
     )
-    return Result(findings=findings, rules=_RULES, detail=answer.detail)
+    run = Run(tool="secrets", findings=findings)
+    hashed = await asyncio.to_thread(_hashed, run, root, answer.found, children.scratch)
+    return Result("ok", hashed.findings, _RULES, answer.detail, hashed=True)
+
+
+def _hashed(run: Run, root: Path, found: dict[str, list[Hit]], scratch: Path) -> Run:
+    """The findings with hashes of the code around them, in which no secret took part.
+
+    A hash of the line as it stands would let anyone who reads the log try passwords.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        for name, hits in found.items():
+            masked = Path(folder, name)
+            masked.parent.mkdir(parents=True, exist_ok=True)
+            masked.write_text(_masked(Path(root, name), hits), "utf-8", newline="")
+        return fingerprint.add(run, root=Path(folder))
+
+
+def _masked(path: Path, hits: list[Hit]) -> str:
+    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+    for hit in sorted(hits, key=lambda hit: (hit.line, hit.column), reverse=True):
+        if hit.line <= len(lines):
+            line = lines[hit.line - 1]
+            lines[hit.line - 1] = f"{line[: hit.column - 1]}*{line[hit.end_column - 1 :]}"
+    return "\n".join(lines)
 
 
 def hits(text: str, *, generic: bool) -> list[Hit]:
@@ -75,15 +101,13 @@ def hits(text: str, *, generic: bool) -> list[Hit]:
 
 def _hit(text: str, secret: tokens.Secret) -> Hit:
     first = text.rfind("\n", 0, secret.start) + 1
-    last = text.rfind("\n", 0, secret.end) + 1
     line = text.count("\n", 0, secret.start) + 1
     end = text.find("\n", secret.end)
     return Hit(
         code=secret.code,
         line=line,
         column=secret.start - first + 1,
-        end_line=line + text.count("\n", secret.start, secret.end),
-        end_column=secret.end - last + 1,
+        end_column=secret.end - first + 1,
         allowed=bool(_ALLOWED.search(text, first, end if end >= 0 else len(text))),
     )
 
@@ -100,7 +124,7 @@ def _finding(path: str, hit: Hit) -> Finding:
             path=path,
             line=hit.line,
             column=hit.column,
-            end_line=hit.end_line,
+            end_line=hit.line,
             end_column=hit.end_column,
         ),
     )

@@ -192,9 +192,23 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "generic-secret",
         "secret in an assignment",
-        tuple(
-            "ecret ECRET oken OKEN assw ASSW pi_key piKey PI_KEY pi-key rivate_key RIVATE_KEY"
-            " ccess_key CCESS_KEY redential REDENTIAL".split()
+        (
+            "ecret",
+            "ECRET",
+            "oken",
+            "OKEN",
+            "assw",
+            "ASSW",
+            "pi_key",
+            "piKey",
+            "PI_KEY",
+            "pi-key",
+            "rivate_key",
+            "RIVATE_KEY",
+            "ccess_key",
+            "CCESS_KEY",
+            "redential",
+            "REDENTIAL",
         ),
         re.compile(
             r"(?i:secret|token|passw(?:or)?d|api[_-]?key|private_key|access_key|credentials?)"
