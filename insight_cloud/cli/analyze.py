@@ -56,10 +56,10 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 )
 @click.option("--fail-on", type=click.Choice(_SEVERITIES), help="Exit 1 at this severity or worse.")
 @click.option("--upload", is_flag=True, help="Send the findings to the server.")
-@click.option("--project", help="The project's short name on the server, for --upload.")
-@click.option("--branch", help="The branch, for --upload.  [default: git's]")
-@click.option("--commit", help="The commit, for --upload.  [default: git's]")
-@click.option("--server", help="The server's address, for --upload.")
+@click.option("--project", help="Project on the server.  [default: from insight.toml or Git]")
+@click.option("--branch", help="Branch of the code.  [default: from Git]")
+@click.option("--commit", help="Commit of the code.  [default: from Git]")
+@click.option("--server", help="Server URL.  [default: the one signed in to]")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -84,8 +84,6 @@ def command(
     Only files that git tracks or would track are looked at. The configuration that the code
     brings for these tools is not used, and nothing of it is executed.
     """
-    if upload and not project:
-        raise click.UsageError("--upload needs --project")
     chosen = _chosen(names)
     tree, runs = asyncio.run(
         _analyzed(
@@ -99,9 +97,9 @@ def command(
     if output is not None:
         _say_written(output, runs)
     status = 0
-    if upload and project:
+    if upload:
         status = asyncio.run(
-            _uploaded(tree, runs, project=project, branch=branch, commit=commit, server=server)
+            _uploaded(tree.root, runs, project=project, branch=branch, commit=commit, server=server)
         )
     ctx.exit(_status(runs, fail_on) or status)
 
@@ -189,7 +187,7 @@ def _text(
     if shape == "sarif":
         from insight_cloud.app.sarif import write
 
-        return write.log(tuple(runs))
+        return write.log(runs)
     if shape == "json":
         return _findings.as_json(tree, runs)
     text = _findings.as_text(tree, runs, limit=limit)
@@ -229,34 +227,33 @@ def _status(runs: list[Run], fail_on: str | None) -> int:
 
 
 async def _uploaded(
-    tree: Tree,
+    folder: Path,
     runs: list[Run],
     *,
-    project: str,
+    project: str | None,
     branch: str | None,
     commit: str | None,
     server: str | None,
 ) -> int:
+    from insight_cloud import settings
     from insight_cloud.app.client import Client
-    from insight_cloud.app.detectors import git
     from insight_cloud.app.sarif import write
+    from insight_cloud.cli import _checkout
+    from insight_cloud.cli.upload import describe
     from insight_cloud.core.errors import InsightError
 
-    async def asked(*arguments: str) -> str:
-        return ((await git(tree.root, *arguments)) or b"").decode().strip()
-
-    branch = branch or await asked("symbolic-ref", "--quiet", "--short", "HEAD")
-    commit = commit or await asked("rev-parse", "--verify", "HEAD")
-    if not branch or not commit:
-        missing = "--branch" if not branch else "--commit"
-        raise click.UsageError(f"git does not say which it is here: give {missing} for --upload")
     try:
-        async with Client.from_settings(server=server) as client:
-            result = await client.upload(
-                write.log(tuple(runs)), project=project, branch=branch, commit=commit, category=""
+        place = await _checkout.describe(folder, project=project, branch=branch, commit=commit)
+        async with Client.from_settings(settings.load(), server) as client:
+            uploaded = await client.upload(
+                write.log(runs),
+                project=place.project,
+                branch=place.branch,
+                commit=place.commit,
+                category="",
             )
     except InsightError as error:
-        say(f"insight: the upload failed: {error}")
+        say(f"insight: not uploaded: {error}")
         return _UPLOAD_FAILED
-    say(f"{result.new} new, {result.fixed} fixed, {result.open} open: {result.url}")
+    say(f"{describe(uploaded)}: {uploaded.url}")
     return 0
