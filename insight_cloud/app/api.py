@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.requests import HTTPConnection
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BodyLimit",
     "Context",
+    "ErrorPage",
+    "Fault",
     "InContext",
+    "InCursor",
     "Problem",
     "cursor",
     "install",
@@ -62,6 +65,7 @@ def _context(connection: HTTPConnection) -> Context:
 
 
 InContext = Annotated[Context, Depends(_context)]
+InCursor = Annotated[str | None, Query(max_length=200, description="From the previous page.")]
 
 
 # -- replies ---------------------------------------------------------------------------------
@@ -127,6 +131,10 @@ class Problem:
     errors: tuple[Fault, ...] = ()
 
 
+ErrorPage = Callable[[Request, Problem, dict[str, str]], Response]
+"""Makes the page that tells a person what went wrong; the headers belong on it."""
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document that a route may answer with problem documents of `statuses`."""
     schema = {"$ref": "#/components/schemas/Problem"}
@@ -140,6 +148,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _problem(
+    request: Request,
     title: str,
     status: int,
     detail: str,
@@ -147,6 +156,9 @@ def _problem(
     faults: Sequence[tuple[str, str]] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
+    page: ErrorPage | None = request.app.state.error_page
+    if page is not None and not request.url.path.startswith("/api/"):
+        return page(request, Problem(title, status, detail), headers or {})
     body: dict[str, Any] = {"title": title, "status": status, "detail": detail}
     if faults:
         body["errors"] = [{"pointer": pointer, "detail": text} for pointer, text in faults]
@@ -158,7 +170,7 @@ def _problem(
     )
 
 
-async def _on_insight_error(_: Request, error: Exception) -> Response:
+async def _on_insight_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, InsightError)  # noqa: S101 - registered for this class
     headers = {}
     if isinstance(error, RateLimited | Unavailable):
@@ -168,30 +180,34 @@ async def _on_insight_error(_: Request, error: Exception) -> Response:
     faults = error.problems if isinstance(error, Invalid) else ()
     if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("http.error", exc_info=error)
-        return _internal_error()
-    return _problem(error.title, error.http_status, str(error), faults=faults, headers=headers)
+        return _internal_error(request)
+    return _problem(
+        request, error.title, error.http_status, str(error), faults=faults, headers=headers
+    )
 
 
-async def _on_wrong_request(_: Request, error: Exception) -> Response:
+async def _on_wrong_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
     faults = [(_pointer(fault["loc"]), str(fault["msg"])) for fault in error.errors()]
-    return _problem("Invalid input", 422, "the request does not fit the API", faults=faults)
+    detail = "the request does not fit the API"
+    return _problem(request, "Invalid input", 422, detail, faults=faults)
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     title = HTTPStatus(error.status_code).phrase
     detail = "the body is not JSON" if error.status_code == HTTPStatus.BAD_REQUEST else title
-    return _problem(title, error.status_code, detail, headers=dict(error.headers or {}))
+    return _problem(request, title, error.status_code, detail, headers=dict(error.headers or {}))
 
 
-async def _on_bug(_: Request, error: Exception) -> Response:
+async def _on_bug(request: Request, error: Exception) -> Response:
     log.error("http.error", exc_info=error)
-    return _internal_error()
+    return _internal_error(request)
 
 
-def _internal_error() -> Response:
+def _internal_error(request: Request) -> Response:
     return _problem(
+        request,
         "Internal error",
         500,
         "the fault is ours and was logged; nothing was stored by this request",
@@ -202,8 +218,12 @@ def _pointer(location: Sequence[int | str]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
-def install(app: FastAPI) -> None:
-    """Make every failure of `app` a problem document, and say so in its OpenAPI."""
+def install(app: FastAPI, *, error_page: ErrorPage | None = None) -> None:
+    """Make every failure of `app` a problem document, and say so in its OpenAPI.
+
+    Outside of `/api/` people are reading: there `error_page` answers, when it is given.
+    """
+    app.state.error_page = error_page
     app.add_exception_handler(InsightError, _on_insight_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -221,10 +241,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
         )
-        (schema,), components = msgspec.json.schema_components(
+        _, components = msgspec.json.schema_components(
             [Problem], ref_template="#/components/schemas/{name}"
         )
-        del schema
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for ours in ("HTTPValidationError", "ValidationError"):
             schemas.pop(ours, None)

@@ -1,1 +1,35 @@
-"""PostgreSQL: a pool, named SQL, bulk writes, migrations, an embedded server."""
+"""PostgreSQL: a pool, named SQL, bulk writes, migrations, an embedded server.
+
+async with embedded.server(Path("data")) as url, Pool(url) as pool:
+    await migrations.apply(pool, Path("migrations"))
+    users = await pool.fetch_all("select id, name from users", User)
+    async with pool.transaction() as connection:
+        await connection.insert_many("users", ("id", "name"), [(1, "Ada"), (2, "Grace")])
+    print(pool.statistics(), pool.recorder.statements())
+"""
+
+from insight_cloud.database import embedded, migrations, sql
+from insight_cloud.database.checks import check
+from insight_cloud.database.connection import Connection
+from insight_cloud.database.pool import Isolation, Pool, Statistics
+from insight_cloud.database.recorder import Recorder, SlowQueries
+from insight_cloud.database.settings import DatabaseSettings
+from insight_cloud.database.sql import Queries, Query
+from insight_cloud.database.translation import Violation
+
+__all__ = [
+    "Connection",
+    "DatabaseSettings",
+    "Isolation",
+    "Pool",
+    "Queries",
+    "Query",
+    "Recorder",
+    "SlowQueries",
+    "Statistics",
+    "Violation",
+    "check",
+    "embedded",
+    "migrations",
+    "sql",
+]

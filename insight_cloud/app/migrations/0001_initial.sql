@@ -130,7 +130,6 @@ create table analyses (
     created_at timestamptz not null default now()
 );
 create index analyses_branch on analyses (branch_id, id);
-create unique index analyses_same on analyses (branch_id, commit, category, body_hash);
 
 create table runs (
     id bigint generated always as identity primary key,
@@ -189,9 +188,7 @@ create table issues (
     message text not null,
     details jsonb,
     first_analysis_id bigint not null references analyses,
-    last_analysis_id bigint not null references analyses,
     fixed_analysis_id bigint references analyses,
-    reopened_analysis_id bigint references analyses,
     created_at timestamptz not null default now()
 );
 create index issues_open on issues (branch_id, severity, id) where state = 'open';
@@ -202,7 +199,6 @@ create index issues_fixed_message on issues (branch_id, message_key) where state
 create index issues_rule on issues (rule_id);
 create index issues_path on issues (path_id);
 create index issues_first_analysis on issues (first_analysis_id);
-create index issues_last_analysis on issues (last_analysis_id);
 create index issues_fixed_analysis on issues (fixed_analysis_id);
 
 create table issue_events (

@@ -1,0 +1,300 @@
+"""Take an upload in: read it, match it with what was known, keep the counts; and list uploads."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from insight_cloud.app import api
+from insight_cloud.app.accounts.models import Caller
+from insight_cloud.app.analyses.models import (
+    Analysis,
+    AnalysisDetail,
+    AnalysisPage,
+    Submission,
+    ToolRun,
+    Upload,
+)
+from insight_cloud.app.issues import reconcile
+from insight_cloud.app.issues.models import Change
+from insight_cloud.app.issues.queries import named as issue_queries
+from insight_cloud.app.projects.models import Project
+from insight_cloud.app.sarif import read
+from insight_cloud.app.sarif.model import Log, Rule, Run, RunState, Warned
+from insight_cloud.core.errors import Invalid, Missing
+from insight_cloud.core.report import stopwatch
+from insight_cloud.database import Connection, sql
+
+__all__ = ["ingest", "newest_first", "one"]
+
+queries = sql.load(Path(__file__).with_name("queries.sql"))
+
+_WARNINGS_KEPT = 200
+_LAST = 2**63 - 1
+
+
+async def ingest(
+    context: api.Context, caller: Caller, project: Project, upload: Upload, body: bytes
+) -> Submission:
+    """Store what the log in `body` says about a branch of `project`.
+
+    All of it or nothing: one transaction, and one upload at a time for a branch. A body that
+    the branch's newest analysis of the same commit and category already holds changes nothing.
+
+    Raises:
+        Invalid, TooLarge: the log cannot be read; nothing was stored.
+    """
+    _check(upload)
+    settings = context.settings.analyses
+    limits = read.Limits(
+        log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
+    )
+    with stopwatch() as watch:
+        log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
+        digest = await asyncio.to_thread(_digest, body)
+        work = _Ingest(context, caller, project, upload, log, digest, watch)
+        del body
+        number, repeated = await context.pool.run(work.store)
+    return await _submission(context, project, number, repeated=repeated)
+
+
+async def one(context: api.Context, project: Project, id: UUID) -> AnalysisDetail:  # noqa: A002 - the API's word
+    """Return an analysis of `project` with its runs and warnings.
+
+    Raises:
+        Missing: the project has no such analysis.
+    """
+    row = await context.pool.fetch_maybe(queries.by_id, _Row, id=id, project_id=project.number)
+    if row is None:
+        raise Missing(f"project {project.slug} has no analysis {id}")
+    return await _detail(context, row)
+
+
+async def newest_first(
+    context: api.Context,
+    project: Project,
+    *,
+    branch: str | None = None,
+    cursor: str | None = None,
+    limit: int = 20,
+) -> AnalysisPage:
+    """List the analyses of a project, or of one branch."""
+    (before,) = api.position(cursor, int) or (_LAST,)
+    rows = await context.pool.fetch_all(
+        queries.recent,
+        _Row,
+        project_id=project.number,
+        branch=branch,
+        before=before,
+        limit=limit + 1,
+    )
+    more = len(rows) > limit
+    return AnalysisPage(
+        tuple(row.analysis() for row in rows[:limit]),
+        api.cursor(rows[limit - 1].number) if more else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingest:
+    """One upload on its way into the database."""
+
+    context: api.Context
+    caller: Caller
+    project: Project
+    upload: Upload
+    log: Log
+    digest: bytes
+    watch: Any
+
+    async def store(self, connection: Connection) -> tuple[int, bool]:
+        """Return the number of the analysis, and whether it was there already."""
+        branch = await self._lock(connection)
+        newest = await connection.fetch_maybe(
+            queries.newest, _Newest, branch_id=branch.number, category=self.upload.category
+        )
+        if newest and (newest.commit, newest.body_hash) == (self.upload.commit, self.digest):
+            return newest.number, True
+        number = await self._begin(connection, branch)
+        ledger, change = reconcile.Ledger(), Change()
+        for run in _merged(self.log.runs, self.upload.category):
+            change += await reconcile.reconcile(connection, branch, number, run, ledger)
+        await self._finish(connection, branch, number, ledger, change)
+        return number, False
+
+    async def _lock(self, connection: Connection) -> reconcile.Branch:
+        name = self.upload.branch or self.project.default_branch
+        place = {"project_id": self.project.number, "name": name}
+        await connection.execute(queries.ensure_branch, **place)
+        number = await connection.fetch_value(queries.lock_branch, **place)
+        return reconcile.Branch(number, self.project.number, self.project.hash_key)
+
+    async def _begin(self, connection: Connection, branch: reconcile.Branch) -> int:
+        number: int = await connection.fetch_value(
+            queries.begin,
+            branch_id=branch.number,
+            commit=self.upload.commit,
+            category=self.upload.category,
+            body_hash=self.digest,
+            complete=all(run.state in {"ok", "skipped"} for run in self.log.runs),
+            warnings=msgspec.json.encode(self.log.warnings[:_WARNINGS_KEPT]).decode(),
+            warnings_total=len(self.log.warnings),
+            uploader=self.caller.name,
+            created_at=self.context.now(),
+        )
+        runs = self.log.runs
+        await connection.execute(
+            queries.add_runs,
+            analysis_id=number,
+            tools=[run.tool for run in runs],
+            versions=[run.version for run in runs],
+            categories=[run.category for run in runs],
+            states=[run.state for run in runs],
+            details=[run.detail for run in runs],
+            results=[len(run.findings) for run in runs],
+            seconds=[run.seconds for run in runs],
+        )
+        return number
+
+    async def _finish(
+        self,
+        connection: Connection,
+        branch: reconcile.Branch,
+        number: int,
+        ledger: reconcile.Ledger,
+        change: Change,
+    ) -> None:
+        await connection.execute(
+            issue_queries.record_new, analysis_id=number, branch_id=branch.number
+        )
+        changes = [(key, by) for key, by in ledger.open.items() if by]
+        await connection.execute(
+            issue_queries.add_to_branch,
+            branch_id=branch.number,
+            severities=[severity for (severity, _), _ in changes],
+            categories=[category for (_, category), _ in changes],
+            changes=[by for _, by in changes],
+        )
+        await connection.execute(
+            issue_queries.set_day,
+            branch_id=branch.number,
+            day=self.context.now().date(),
+            new=[ledger.new[severity] for severity in range(1, 6)],
+            fixed=[ledger.fixed[severity] for severity in range(1, 6)],
+        )
+        await connection.execute(
+            queries.finish,
+            number=number,
+            branch_id=branch.number,
+            new=change.new,
+            fixed=change.fixed,
+            reopened=change.reopened,
+            unchanged=change.unchanged,
+            suppressed=change.suppressed,
+            seconds=self.watch.seconds,
+        )
+
+
+def _check(upload: Upload) -> None:
+    named = {"branch": upload.branch, "commit": upload.commit, "category": upload.category}
+    problems = tuple(
+        (f"/query/{name}", "holds a control character")
+        for name, value in named.items()
+        if value and not value.isprintable()
+    )
+    if problems:
+        raise Invalid("the upload's parameters cannot be used", problems=problems)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def _merged(runs: Sequence[Run], category: str) -> list[Run]:
+    """Join runs of one tool and category: together they say what that tool found.
+
+    The upload's `category` stands in where a run names none. One failed part makes the whole
+    failed, so that nothing is closed on half an answer.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.tool, run.category or category), []).append(run)
+    return [
+        _join(parts, tool_category)
+        for (_, tool_category), parts in groups.items()
+        if any(part.state != "skipped" for part in parts)
+    ]
+
+
+def _join(parts: Sequence[Run], category: str) -> Run:
+    """One run that stands for `parts`."""
+    rules: dict[str, Rule] = {rule.code: rule for part in parts for rule in part.rules}
+    states: set[RunState] = {part.state for part in parts} - {"skipped"}
+    return msgspec.structs.replace(
+        parts[0],
+        category=category,
+        state="ok" if states == {"ok"} else "failed",
+        rules=tuple(rules.values()),
+        findings=tuple(finding for part in parts for finding in part.findings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    number: int
+    commit: str
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An analysis with its internal number."""
+
+    number: int
+    id: UUID
+    branch: str
+    commit: str
+    category: str
+    complete: bool
+    new: int
+    fixed: int
+    reopened: int
+    unchanged: int
+    open: int
+    suppressed: int
+    warnings_total: int
+    seconds: float
+    uploader: str
+    created_at: datetime
+
+    def analysis(self) -> Analysis:
+        return Analysis(*(getattr(self, field.name) for field in fields(Analysis)))
+
+
+async def _detail(context: api.Context, row: _Row) -> AnalysisDetail:
+    runs = await context.pool.fetch_all(queries.runs_of, ToolRun, number=row.number)
+    warnings = await context.pool.fetch_value(queries.warnings_of, number=row.number)
+    return AnalysisDetail(
+        row.analysis(), tuple(runs), msgspec.convert(warnings, tuple[Warned, ...])
+    )
+
+
+async def _submission(
+    context: api.Context, project: Project, number: int, *, repeated: bool
+) -> Submission:
+    row = await context.pool.fetch_one(queries.by_number, _Row, number=number)
+    detail = await _detail(context, row)
+    analysis = detail.analysis
+    if repeated:  # what this upload changed: nothing
+        same = analysis.new + analysis.reopened + analysis.unchanged
+        analysis = replace(analysis, new=0, fixed=0, reopened=0, unchanged=same)
+    url = f"{context.settings.server.url}/projects/{project.slug}/analyses/{analysis.id}"
+    return Submission(analysis, detail.runs, detail.warnings, url, repeated)

@@ -1,0 +1,335 @@
+"""One run of a tool against what its branch knew: new, fixed, reopened, unchanged.
+
+Everything here happens in the upload's transaction, under the branch's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from insight_cloud.app.issues import identity
+from insight_cloud.app.issues.models import RANKS, Change
+from insight_cloud.app.issues.queries import named
+from insight_cloud.app.sarif.model import Finding, Run
+from insight_cloud.database import Connection
+
+__all__ = ["Branch", "Ledger", "reconcile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The branch that an upload is for; `hash_key` keys the fingerprints of its project."""
+
+    number: int
+    project_id: int
+    hash_key: bytes
+
+
+class Ledger:
+    """What an upload changes in the kept counts, by severity and category."""
+
+    def __init__(self) -> None:
+        self.open: Counter[tuple[int, str]] = Counter()
+        self.new: Counter[int] = Counter()
+        self.fixed: Counter[int] = Counter()
+
+    def move(self, row: _Counted, by: int) -> None:
+        """Count `row` in (+1) or out (-1); a suppressed issue never counts."""
+        if not row.suppressed:
+            self.open[row.severity, row.category] += by
+
+
+class _Counted(NamedTuple):
+    severity: int
+    category: str
+    suppressed: bool
+
+
+class _Known(NamedTuple):
+    """An issue as the table holds it, in the column order of `open_of_run`."""
+
+    id: int
+    rule_id: int
+    code: str
+    path_id: int | None
+    path: str | None
+    line: int | None
+    tool_key: int | None
+    context_key: int | None
+    line_key: int | None
+    message_key: int
+    end_line: int | None
+    col: int | None
+    end_col: int | None
+    severity: int
+    category: str
+    suppressed: bool
+
+
+class _Found(NamedTuple):
+    """A finding as the table would hold it; the columns of `issues` that a log decides."""
+
+    rule_id: int
+    path_id: int | None
+    line: int | None
+    end_line: int | None
+    col: int | None
+    end_col: int | None
+    severity: int
+    category: str
+    suppressed: bool
+    tool_key: int | None
+    context_key: int | None
+    line_key: int | None
+    message_key: int
+    message: str
+    details: dict[str, Any] | None
+
+    def same_as(self, known: _Known) -> bool:
+        """Whether the table already says all of this; texts are compared by their keys."""
+        return (
+            self.line == known.line
+            and self.context_key == known.context_key
+            and self.message_key == known.message_key
+            and self.path_id == known.path_id
+            and self.rule_id == known.rule_id
+            and self.severity == known.severity
+            and self.suppressed == known.suppressed
+            and self.end_line == known.end_line
+            and self.col == known.col
+            and self.end_col == known.end_col
+            and self.category == known.category
+            and self.line_key == known.line_key
+            and self.tool_key == known.tool_key
+        )
+
+
+_COLUMNS = ("branch_id", "run_category", "state", "first_analysis_id", *_Found._fields)
+
+
+async def reconcile(
+    connection: Connection,
+    branch: Branch,
+    analysis_id: int,
+    run: Run,
+    ledger: Ledger,
+) -> Change:
+    """Match the findings of `run` with the branch's issues and write only what differs.
+
+    Issues that the run no longer reports are closed, but only by a run that ended well: a
+    tool that crashed says nothing about what is fixed.
+    """
+    rules = await _rules(connection, branch, run)
+    paths = await _paths(connection, branch, run.findings)
+    keys, found = await asyncio.to_thread(_prepare, branch, run.findings, rules, paths)
+    known = await _known(connection, named.open_of_run, branch, run)
+    matched = await asyncio.to_thread(identity.match, _keys_of(known), keys)
+    kept = [(known[old], found[new]) for old, new in matched.pairs]
+    closed = [known[old] for old in matched.unmatched_known] if run.state == "ok" else []
+
+    left = [found[new] for new in matched.unmatched_found]
+    gone = await _fixed_before(connection, branch, run, left)
+    returned = await asyncio.to_thread(
+        identity.match, _keys_of(gone), [keys[new] for new in matched.unmatched_found]
+    )
+    back = [(gone[old], left[new]) for old, new in returned.pairs]
+    fresh = [left[new] for new in returned.unmatched_found]
+
+    await _insert(connection, branch, analysis_id, run, fresh)
+    await _rewrite(connection, [pair for pair in kept if not pair[1].same_as(pair[0])] + back)
+    await _close(connection, analysis_id, closed)
+    await _record(connection, analysis_id, [old.id for old, _ in back], "reopened")
+
+    _count(ledger, fresh, kept, closed, back)
+    return Change(
+        new=sum(not row.suppressed for row in fresh),
+        fixed=sum(not row.suppressed for row in closed),
+        reopened=sum(not new.suppressed for _, new in back),
+        unchanged=sum(not new.suppressed for _, new in kept),
+        suppressed=sum(row.suppressed for row in found),
+    )
+
+
+async def _rules(connection: Connection, branch: Branch, run: Run) -> dict[str, int]:
+    rules = {rule.code: rule for rule in run.rules}
+    codes = sorted({*rules, *(finding.rule for finding in run.findings)})
+    texts = [rules.get(code) for code in codes]
+    await connection.execute(
+        named.upsert_rules,
+        project_id=branch.project_id,
+        tool=run.tool,
+        codes=codes,
+        names=[rule.name if rule else "" for rule in texts],
+        summaries=[rule.summary if rule else "" for rule in texts],
+        helps=[rule.help if rule else "" for rule in texts],
+        help_uris=[rule.help_uri if rule else "" for rule in texts],
+    )
+    rows = await connection.fetch_all(
+        named.rule_ids, tuple, project_id=branch.project_id, tool=run.tool, codes=codes
+    )
+    return dict(rows)
+
+
+async def _paths(
+    connection: Connection, branch: Branch, findings: Iterable[Finding]
+) -> dict[str, int]:
+    paths = sorted({finding.location.path for finding in findings if finding.location})
+    if not paths:
+        return {}
+    await connection.execute(named.insert_paths, project_id=branch.project_id, paths=paths)
+    rows = await connection.fetch_all(
+        named.path_ids, tuple, project_id=branch.project_id, paths=paths
+    )
+    return dict(rows)
+
+
+def _prepare(
+    branch: Branch, findings: Sequence[Finding], rules: dict[str, int], paths: dict[str, int]
+) -> tuple[list[identity.Key], list[_Found]]:
+    keys = identity.keys(findings, hash_key=branch.hash_key)
+    return keys, [
+        _row(finding, key, rules, paths) for finding, key in zip(findings, keys, strict=True)
+    ]
+
+
+def _row(
+    finding: Finding, key: identity.Key, rules: dict[str, int], paths: dict[str, int]
+) -> _Found:
+    place = finding.location
+    return _Found(
+        rule_id=rules[finding.rule],
+        path_id=paths[place.path] if place else None,
+        line=place.line if place else None,
+        end_line=place.end_line if place else None,
+        col=place.column if place else None,
+        end_col=place.end_column if place else None,
+        severity=RANKS[finding.severity],
+        category=finding.category,
+        suppressed=finding.suppressed,
+        tool_key=key.tool,
+        context_key=key.context,
+        line_key=key.own_line,
+        message_key=key.message,
+        message=finding.message,
+        details=_details(finding),
+    )
+
+
+def _details(finding: Finding) -> dict[str, Any] | None:
+    if not (finding.related or finding.flow):
+        return None
+    details: dict[str, Any] = msgspec.to_builtins(
+        {"related": finding.related, "flow": finding.flow}
+    )
+    return details
+
+
+async def _known(
+    connection: Connection, query: Any, branch: Branch, run: Run, **parameters: Any
+) -> list[_Known]:
+    rows = await connection.fetch_all(
+        query,
+        tuple,
+        branch_id=branch.number,
+        project_id=branch.project_id,
+        tool=run.tool,
+        run_category=run.category,
+        **parameters,
+    )
+    return [_Known._make(row) for row in rows]
+
+
+def _keys_of(rows: Iterable[_Known]) -> list[identity.Key]:
+    return [
+        identity.Key(
+            rule=row.code,
+            path=row.path,
+            line=row.line,
+            tool=row.tool_key,
+            context=row.context_key,
+            own_line=row.line_key,
+            message=row.message_key,
+        )
+        for row in rows
+    ]
+
+
+async def _fixed_before(
+    connection: Connection, branch: Branch, run: Run, rows: Sequence[_Found]
+) -> list[_Known]:
+    """Fixed issues that `rows` may be: looked for only where anything was ever fixed."""
+    if not rows or not await connection.fetch_value(named.has_fixed, branch_id=branch.number):
+        return []
+    return await _known(
+        connection,
+        named.fixed_of_run,
+        branch,
+        run,
+        rule_ids=sorted({row.rule_id for row in rows}),
+        context_keys=sorted({row.context_key for row in rows if row.context_key is not None}),
+        message_keys=sorted({row.message_key for row in rows}),
+    )
+
+
+async def _insert(
+    connection: Connection, branch: Branch, analysis_id: int, run: Run, rows: Sequence[_Found]
+) -> None:
+    if not rows:
+        return
+    shared = (branch.number, run.category, "open", analysis_id)
+    await connection.insert_many("issues", _COLUMNS, (shared + row for row in rows))
+
+
+async def _rewrite(connection: Connection, pairs: Sequence[tuple[_Known, _Found]]) -> None:
+    if not pairs:
+        return
+    columns = zip(*(found for _, found in pairs), strict=True)
+    values = dict(zip(_Found._fields, map(list, columns), strict=True))
+    values["details"] = [_as_json(found.details) for _, found in pairs]
+    await connection.execute(named.rewrite, id=[known.id for known, _ in pairs], **values)
+
+
+def _as_json(details: dict[str, Any] | None) -> str | None:
+    return msgspec.json.encode(details).decode() if details else None
+
+
+async def _close(connection: Connection, analysis_id: int, rows: Sequence[_Known]) -> None:
+    ids = [row.id for row in rows]
+    if not ids:
+        return
+    await connection.execute(named.close, analysis_id=analysis_id, ids=ids)
+    await _record(connection, analysis_id, ids, "fixed")
+
+
+async def _record(connection: Connection, analysis_id: int, ids: Sequence[int], event: str) -> None:
+    if ids:
+        await connection.execute(named.record, analysis_id=analysis_id, ids=ids, event=event)
+
+
+def _count(
+    ledger: Ledger,
+    fresh: Sequence[_Found],
+    kept: Sequence[tuple[_Known, _Found]],
+    closed: Sequence[_Known],
+    back: Sequence[tuple[_Known, _Found]],
+) -> None:
+    for row in [*fresh, *(new for _, new in back)]:
+        ledger.move(_counted(row), +1)
+        ledger.new[row.severity] += not row.suppressed
+    for gone in closed:
+        ledger.move(_counted(gone), -1)
+        ledger.fixed[gone.severity] += not gone.suppressed
+    for old, new in kept:
+        if _counted(old) != _counted(new):
+            ledger.move(_counted(old), -1)
+            ledger.move(_counted(new), +1)
+
+
+def _counted(row: _Known | _Found) -> _Counted:
+    return _Counted(row.severity, row.category, row.suppressed)

@@ -1,0 +1,189 @@
+"""`insight serve`: the web service on this machine, with everything it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from insight_cloud.cli._output import say, statuses
+from insight_cloud.core.errors import INTERRUPTED, Unavailable
+
+if TYPE_CHECKING:
+    from insight_cloud.settings import Settings
+
+__all__ = ["command"]
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+@click.command(epilog=statuses(5, 6))
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Web processes.  [default: 1]")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings file.  [default: insight.toml]"
+)
+@click.pass_context
+def command(
+    ctx: click.Context, host: str | None, port: int | None, workers: int | None, config: Path | None
+) -> None:
+    """Start the service and print where it is.
+
+    Without `DATABASE_URL` a PostgreSQL of its own is started, and stopped at the end. The
+    schema is brought up to date. Until there is an administrator, a link is printed with
+    which the first one makes an account; it works once.
+    """
+    from insight_cloud import settings as settings_module
+
+    wanted = {"host": host, "port": port, "workers": workers}
+    overrides = {name: value for name, value in wanted.items() if value is not None}
+    settings = settings_module.load(config, overrides={"server": overrides})
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    stopping = _Stopping()
+    with _listening(settings) as listener, contextlib.suppress(asyncio.CancelledError):
+        settings = _at_port(settings, listener.getsockname()[1])
+        run = _one_process if settings.server.workers == 1 else _many_processes
+        run(settings, listener, stopping)
+    ctx.exit(INTERRUPTED if stopping.interrupted else 0)
+
+
+class _Stopping:
+    """SIGINT and SIGTERM while there is no web server yet to take them.
+
+    The web server takes over both, and raises them again when it has stopped. Their default
+    actions would end us there, before the database is stopped: so from `serving` on they are
+    only remembered.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self.serving = False
+
+    def listen(self) -> None:
+        """Cancel the present task on a signal, until `serving`."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are called from one
+
+        def stop(number: int) -> None:
+            self.interrupted |= number == signal.SIGINT
+            if not self.serving:
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """Bind before anything else is started: a taken port is the commonest mistake."""
+    host, port = settings.server.host, settings.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    with contextlib.closing(listener):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise Unavailable(
+                f"cannot listen on {host} port {port}: {error.strerror}; choose another by --port"
+            ) from error
+        listener.listen(2048)
+        listener.set_inheritable(True)
+        yield listener
+
+
+def _at_port(settings: Settings, port: int) -> Settings:
+    server = settings.server.model_copy(update={"port": port})
+    return settings.model_copy(update={"server": server})
+
+
+def _one_process(settings: Settings, listener: socket.socket, stopping: _Stopping) -> None:
+    import uvicorn
+
+    from insight_cloud import wiring
+    from insight_cloud.app import web
+
+    async def serve() -> None:
+        stopping.listen()
+        async with wiring.opened(settings) as components:
+            await _prepare(settings, components)
+            stopping.serving = True
+            server = uvicorn.Server(_config(partial(web.create, settings, components)))
+            await server.serve(sockets=[listener])
+
+    _runner().run(serve())
+
+
+def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stopping) -> None:
+    """Keep the database open here, while the workers come and go."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from insight_cloud import wiring
+    from insight_cloud.app import web
+
+    with _runner() as runner:
+        stack = contextlib.AsyncExitStack()
+
+        async def begin() -> None:
+            stopping.listen()
+            await stack.enter_async_context(wiring.database_url(settings))
+            async with wiring.opened(settings) as components:
+                await _prepare(settings, components)
+
+        try:
+            runner.run(begin())
+            stopping.serving = True
+            config = _config(partial(web.create, settings))
+            config.workers = settings.server.workers
+            Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+        finally:
+            runner.run(stack.aclose())
+
+
+def _runner() -> asyncio.Runner:
+    """A runner on uvloop."""
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _config(factory: Any) -> Any:
+    import uvicorn
+
+    return uvicorn.Config(
+        factory,
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=None,
+    )
+
+
+async def _prepare(settings: Settings, components: Any) -> None:
+    """Bring the schema up to date and say where everything is."""
+    from insight_cloud.app import api, web
+    from insight_cloud.app.accounts import service as accounts
+    from insight_cloud.database import migrations
+
+    for change in await migrations.apply(components.pool, web.MIGRATIONS):
+        say(f"database: {change}")
+    url = settings.server.url
+    link = await accounts.first_admin_link(api.Context(components.pool, settings))
+    say(f"Insight Cloud is on {url}")
+    if link is not None:
+        say(f"Make the first administrator's account (once, within 24 hours): {url}/welcome/{link}")

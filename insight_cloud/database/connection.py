@@ -1,0 +1,63 @@
+"""One connection inside a transaction: statements, bulk writes, locks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from insight_cloud.database import bulk
+from insight_cloud.database.recorder import Recorder
+from insight_cloud.database.sql import Query
+from insight_cloud.database.statements import Link, Parameters, Statements, send
+from insight_cloud.database.translation import FOREIGN, translate
+
+__all__ = ["Connection"]
+
+T = TypeVar("T")
+
+_LOCK = Query("lock", "select pg_advisory_xact_lock(hashtextextended(%(key)s, 0))")
+
+
+class Connection(Statements):
+    """Statements of one transaction. Made by `Pool.transaction`; not shared between tasks."""
+
+    def __init__(self, link: Link, recorder: Recorder) -> None:
+        self._link = link
+        self._recorder = recorder
+
+    async def insert_many(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        upsert_on: Sequence[str] = (),
+    ) -> int:
+        """Write `rows` by binary COPY; return how many were written.
+
+        With `upsert_on`, the columns of a unique index, a row that is there already gets the
+        new values of the other columns, or stays as it is when there are no others. The same
+        key twice within `rows` is `Invalid`.
+        """
+        name = f"insert_many {table}"
+        started = time.perf_counter()
+        try:
+            count = await bulk.write(self._link, table, columns, rows, upsert_on)
+        except bulk.FOREIGN as error:
+            raise bulk.translate(error, name) from error
+        seconds = time.perf_counter() - started
+        self._recorder.record(name, seconds=seconds, rows=count, parameters={})
+        return count
+
+    async def lock(self, key: str) -> None:
+        """Wait until no other transaction holds `key`, then hold it to the end of this one."""
+        await self.execute(_LOCK, key=key)
+
+    async def _answer(
+        self, query: Query, parameters: Parameters, row_type: type[T] | None
+    ) -> tuple[list[T], int]:
+        try:
+            return await send(self._link, self._recorder, query, parameters, row_type)
+        except FOREIGN as error:
+            raise translate(error, query.name) from error

@@ -1,0 +1,1 @@
+"""PostgreSQL: tried on the embedded server and on the system's own."""

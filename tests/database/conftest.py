@@ -1,0 +1,25 @@
+"""Every database test runs on both servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests import postgres
+
+
+@pytest.fixture(scope="session", params=["embedded", "debian"])
+async def postgres_url(request: pytest.FixtureRequest, embedded_url: str) -> AsyncIterator[str]:
+    """The embedded server, then Debian's; CI must have both."""
+    if request.param == "embedded":
+        yield embedded_url
+        return
+    if postgres.debian_binaries() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("Debian's PostgreSQL is not installed: apt install postgresql")
+        pytest.skip("Debian's PostgreSQL is not installed")
+    with postgres.debian() as server:
+        await server.ready()
+        yield server.url
