@@ -1,0 +1,383 @@
+"""Every statement of accounts: what goes in, what comes out. The SQL stands in `queries.sql`.
+
+`db` is the pool, or a transaction where several statements belong together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from insight_cloud.app.accounts.models import (
+    Account,
+    ApiToken,
+    Cleaned,
+    Link,
+    Purpose,
+    Role,
+    Scope,
+    User,
+)
+from insight_cloud.database import Connection, sql
+from insight_cloud.database.statements import Statements
+
+_SQL = sql.load(Path(__file__).with_name("queries.sql"))
+_BATCH = 5_000
+_TOUCHED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """Whose session or access token it is."""
+
+    user_id: int
+    public_id: UUID
+    email: str
+    name: str
+    is_admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTokenRow:
+    """An API token that is valid now, and its owner if it has one."""
+
+    id: int
+    token_name: str
+    scopes: list[Scope]
+    project_id: int | None
+    project: str | None
+    last_used_at: datetime | None
+    user_id: int | None
+    public_id: UUID | None
+    email: str | None
+    name: str | None
+    is_admin: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRow:
+    """A refresh token that we know; `is_used` says that it was replaced already."""
+
+    family: UUID
+    user_id: int
+    is_valid: bool
+    is_used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakenLink:
+    """A link that nobody can use again."""
+
+    purpose: Purpose
+    user_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRow:
+    """A project and the user's role in it, None for somebody who is no member."""
+
+    project_id: int
+    role: Role | None
+
+
+# -- who is asking ---------------------------------------------------------------------------
+
+
+async def find_session(db: Statements, digest: bytes, *, now: datetime) -> SessionRow | None:
+    """The owner of a browser session or an access token that is valid at `now`."""
+    return await db.fetch_maybe(_SQL.find_session, SessionRow, hash=digest, now=now)
+
+
+async def find_api_token(db: Statements, digest: bytes, *, now: datetime) -> ApiTokenRow | None:
+    """The API token that is valid at `now`; note its use, at most once a minute."""
+    row = await db.fetch_maybe(_SQL.find_api_token, ApiTokenRow, hash=digest, now=now)
+    before = now - _TOUCHED_EVERY
+    if row is not None and (row.last_used_at is None or row.last_used_at <= before):
+        await db.execute(_SQL.touch_api_token, id=row.id, now=now, before=before)
+    return row
+
+
+# -- users -----------------------------------------------------------------------------------
+
+
+async def find_account(db: Statements, email: str) -> Account | None:
+    """The account with that address, in any case of letters."""
+    return await db.fetch_maybe(_SQL.find_account, Account, email=email)
+
+
+async def list_users(db: Statements) -> list[User]:
+    """Every user, by address."""
+    return await db.fetch_all(_SQL.list_users, User)
+
+
+async def add_user(
+    db: Statements, *, email: str, name: str, password_hash: str, is_admin: bool, now: datetime
+) -> Account | None:
+    """Add a user; None when the address is taken."""
+    return await db.fetch_maybe(
+        _SQL.add_user,
+        Account,
+        email=email,
+        name=name,
+        password_hash=password_hash,
+        is_admin=is_admin,
+        now=now,
+    )
+
+
+async def replace_password(db: Statements, *, user_id: int, old: str, password_hash: str) -> bool:
+    """Store a newer hash of the same password; False when it is no longer `old`."""
+    replaced = await db.execute(
+        _SQL.replace_password, user_id=user_id, old=old, password_hash=password_hash
+    )
+    return replaced == 1
+
+
+async def set_password(db: Connection, *, user_id: int, password_hash: str) -> Account | None:
+    """Give an enabled user a new password and lock its row; None when there is no such user."""
+    return await db.fetch_maybe(
+        _SQL.set_password, Account, user_id=user_id, password_hash=password_hash
+    )
+
+
+async def set_disabled(
+    db: Connection, *, email: str, disabled_at: datetime | None
+) -> Account | None:
+    """Disable or enable a user and lock its row; None when there is no such user."""
+    return await db.fetch_maybe(_SQL.set_disabled, Account, email=email, disabled_at=disabled_at)
+
+
+async def has_admin(db: Statements) -> bool:
+    """Whether somebody can act as administrator."""
+    return bool(await db.fetch_value(_SQL.has_admin))
+
+
+# -- sessions and refresh tokens -------------------------------------------------------------
+
+
+async def add_session(
+    db: Statements,
+    *,
+    digest: bytes,
+    account: Account,
+    family: UUID | None,
+    now: datetime,
+    expires_at: datetime,
+    user_agent: str,
+) -> bool:
+    """Begin a session; False when the account's password changed or it was disabled meanwhile."""
+    added = await db.execute(
+        _SQL.add_session,
+        hash=digest,
+        user_id=account.id,
+        password_hash=account.password_hash,
+        family=family,
+        now=now,
+        expires_at=expires_at,
+        user_agent=user_agent,
+    )
+    return added == 1
+
+
+async def add_access_token(
+    db: Connection,
+    *,
+    digest: bytes,
+    user_id: int,
+    family: UUID,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Add an access token to a family whose owner's row is locked."""
+    await db.execute(
+        _SQL.add_access_token,
+        hash=digest,
+        user_id=user_id,
+        family=family,
+        now=now,
+        expires_at=expires_at,
+    )
+
+
+async def add_refresh_token(
+    db: Connection,
+    *,
+    digest: bytes,
+    user_id: int,
+    family: UUID,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Add a refresh token to a family."""
+    await db.execute(
+        _SQL.add_refresh_token,
+        hash=digest,
+        user_id=user_id,
+        family=family,
+        now=now,
+        expires_at=expires_at,
+    )
+
+
+async def find_refresh_token(db: Connection, digest: bytes, *, now: datetime) -> RefreshRow | None:
+    """Lock the owner's row, then read the token: whatever others did to its family is seen."""
+    if await db.fetch_value(_SQL.lock_owner_of_refresh_token, hash=digest) is None:
+        return None
+    return await db.fetch_maybe(_SQL.find_refresh_token, RefreshRow, hash=digest, now=now)
+
+
+async def use_refresh_token(db: Connection, digest: bytes, *, now: datetime) -> None:
+    """Mark the token as replaced."""
+    await db.execute(_SQL.use_refresh_token, hash=digest, now=now)
+
+
+async def end_session(db: Connection, digest: bytes) -> None:
+    """End a browser session, or the whole family that an access token belongs to."""
+    await db.fetch_value(_SQL.lock_owner_of_session, hash=digest)
+    family = await db.fetch_value(_SQL.end_session, hash=digest)
+    if family is not None:
+        await end_family(db, family)
+
+
+async def end_family(db: Connection, family: UUID) -> None:
+    """End every refresh and access token of the family; its owner's row is locked."""
+    await db.execute(_SQL.end_access_of_family, family=family)
+    await db.execute(_SQL.end_refresh_of_family, family=family)
+
+
+async def end_all(db: Connection, *, user_id: int) -> None:
+    """End every session, access token and refresh token of a user whose row is locked."""
+    await db.execute(_SQL.end_sessions_of_user, user_id=user_id)
+    await db.execute(_SQL.end_refresh_of_user, user_id=user_id)
+
+
+# -- API tokens ------------------------------------------------------------------------------
+
+
+async def list_api_tokens(
+    db: Statements, *, user_id: int, with_operators: bool, limit: int
+) -> list[ApiToken]:
+    """The user's tokens that are not revoked, the newest first; the operator's too if asked."""
+    return await db.fetch_all(
+        _SQL.list_api_tokens,
+        ApiToken,
+        user_id=user_id,
+        with_operators=with_operators,
+        limit=limit,
+    )
+
+
+async def count_api_tokens(db: Statements, *, user_id: int) -> int:
+    """How many tokens of the user are not revoked."""
+    return int(await db.fetch_value(_SQL.count_api_tokens, user_id=user_id))
+
+
+async def add_api_token(
+    db: Statements,
+    *,
+    digest: bytes,
+    prefix: str,
+    name: str,
+    scopes: list[Scope],
+    user_id: int | None,
+    project_id: int | None,
+    now: datetime,
+    expires_at: datetime | None,
+) -> ApiToken:
+    """Add an API token; `user_id` None makes it the operator's."""
+    return await db.fetch_one(
+        _SQL.add_api_token,
+        ApiToken,
+        hash=digest,
+        prefix=prefix,
+        name=name,
+        scopes=scopes,
+        user_id=user_id,
+        project_id=project_id,
+        now=now,
+        expires_at=expires_at,
+    )
+
+
+async def revoke_api_token(
+    db: Statements, *, token_id: UUID, user_id: int, any_owner: bool, now: datetime
+) -> bool:
+    """Revoke a token; False when the user has none with that id."""
+    revoked = await db.execute(
+        _SQL.revoke_api_token, id=token_id, user_id=user_id, any_owner=any_owner, now=now
+    )
+    return revoked == 1
+
+
+async def find_role(db: Statements, *, slug: str, user_id: int | None) -> RoleRow | None:
+    """The project called `slug` and the user's role in it; None when there is no such project."""
+    return await db.fetch_maybe(_SQL.find_role, RoleRow, slug=slug, user_id=user_id)
+
+
+# -- links -----------------------------------------------------------------------------------
+
+
+async def lock_first_admin(db: Connection) -> None:
+    """Let one transaction at a time decide who the first administrator is."""
+    await db.lock("accounts.first-admin")
+
+
+async def replace_link(
+    db: Connection,
+    *,
+    digest: bytes,
+    purpose: Purpose,
+    user_id: int | None,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Add a link in place of the older ones for the same purpose and user."""
+    await drop_links(db, purpose=purpose, user_id=user_id)
+    await db.execute(
+        _SQL.add_link,
+        hash=digest,
+        purpose=purpose,
+        user_id=user_id,
+        now=now,
+        expires_at=expires_at,
+    )
+
+
+async def drop_links(db: Connection, *, purpose: Purpose, user_id: int | None) -> None:
+    """Delete the links for the purpose and, where it has one, the user."""
+    if purpose == "first-admin":
+        await db.execute(_SQL.drop_first_admin_links)
+    else:
+        await db.execute(_SQL.drop_password_links, user_id=user_id)
+
+
+async def find_link(db: Statements, digest: bytes, *, now: datetime) -> Link | None:
+    """What a link is for that is valid at `now`."""
+    return await db.fetch_maybe(_SQL.find_link, Link, hash=digest, now=now)
+
+
+async def take_link(db: Connection, digest: bytes, *, now: datetime) -> TakenLink | None:
+    """Use a link up; None when it is not there (any more)."""
+    return await db.fetch_maybe(_SQL.take_link, TakenLink, hash=digest, now=now)
+
+
+# -- clean-up --------------------------------------------------------------------------------
+
+
+async def clean(db: Statements, *, now: datetime) -> Cleaned:
+    """Delete what expired before `now`, 5,000 rows a statement, so that no lock lasts long."""
+    return Cleaned(
+        sessions=await _clean(db, _SQL.clean_sessions, now),
+        refresh_tokens=await _clean(db, _SQL.clean_refresh_tokens, now),
+        links=await _clean(db, _SQL.clean_links, now),
+    )
+
+
+async def _clean(db: Statements, query: sql.Query, now: datetime) -> int:
+    total, count = 0, _BATCH
+    while count == _BATCH:
+        count = await db.execute(query, now=now, batch=_BATCH)
+        total += count
+    return total

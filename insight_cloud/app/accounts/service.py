@@ -1,0 +1,657 @@
+"""The rules of accounts: who may sign in, what a token may do, what ends what.
+
+Every function takes the context, whose clock decides about expiry, and raises errors of
+`insight_cloud.core.errors` only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from insight_cloud.app.accounts import passwords, queries, rules, secret
+from insight_cloud.app.accounts.models import (
+    SCOPES,
+    Account,
+    ApiToken,
+    Caller,
+    Cleaned,
+    Link,
+    NewApiToken,
+    Role,
+    Scope,
+    Session,
+    Tokens,
+    User,
+)
+from insight_cloud.app.api import Context
+from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused, Unauthenticated
+from insight_cloud.database import Connection
+from insight_cloud.database.statements import Statements
+
+__all__ = [
+    "add_token",
+    "add_user",
+    "clean",
+    "disable",
+    "enable",
+    "find_link",
+    "first_admin_link",
+    "identify",
+    "list_tokens",
+    "list_users",
+    "operator_token",
+    "password_link",
+    "redeem",
+    "refresh",
+    "register",
+    "require",
+    "revoke_token",
+    "sign_in",
+    "sign_out",
+    "tokens",
+]
+
+_LINK_LIFE = timedelta(hours=24)
+_TOKENS_PER_USER = 100
+_SHOWN_OF_TOKEN = 10
+_USER_AGENT_LIMIT = 200
+_ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
+_ROLE_FOR_SCOPE: dict[Scope, Role] = {
+    "read": "viewer",
+    "ingest": "triager",
+    "triage": "triager",
+    "admin": "maintainer",
+}
+
+
+# -- who is asking ---------------------------------------------------------------------------
+
+
+async def identify(context: Context, text: str, *kinds: secret.Kind) -> Caller | None:
+    """Say whose secret `text` is, if it is one of `kinds` and valid now. One look-up."""
+    kind = secret.kind(text)
+    if kind is None or kind not in kinds:
+        return None
+    digest, now = secret.digest(text), context.now()
+    if kind == "token":
+        token = await queries.find_api_token(context.pool, digest, now=now)
+        return None if token is None else _caller_with_token(token)
+    row = await queries.find_session(context.pool, digest, now=now)
+    if row is None:
+        return None
+    return Caller(
+        user_id=row.user_id,
+        public_id=row.public_id,
+        name=row.name,
+        email=row.email,
+        is_admin=row.is_admin,
+        sees_all=row.is_admin,
+        scopes=SCOPES,
+        project_id=None,
+        project=None,
+        kind="session" if kind == "session" else "access",
+    )
+
+
+def _caller_with_token(token: queries.ApiTokenRow) -> Caller:
+    # The operator's token stands for the server itself, within its scopes and its project.
+    sees_all = token.user_id is None or bool(token.is_admin)
+    return Caller(
+        user_id=token.user_id,
+        public_id=token.public_id,
+        name=token.name or token.token_name,
+        email=token.email or "",
+        is_admin=sees_all and "admin" in token.scopes and token.project_id is None,
+        sees_all=sees_all,
+        scopes=frozenset(token.scopes),
+        project_id=token.project_id,
+        project=token.project,
+        kind="token",
+    )
+
+
+def require(caller: Caller, scope: Scope) -> None:
+    """Let pass who may use `scope`; a signed-in person always may.
+
+    Raises:
+        Refused: the caller's token was made without it.
+    """
+    if scope not in caller.scopes:
+        raise Refused(f"this token lacks the scope {scope!r}; use one that was made with it")
+
+
+# -- users -----------------------------------------------------------------------------------
+
+
+async def register(context: Context, *, email: str, name: str, password: str) -> User:
+    """Add the person who asks, when registration is open.
+
+    Raises:
+        Refused: registration is closed.
+        Invalid: the address, the name or the password cannot be used.
+        Conflict: the address is taken.
+    """
+    if context.settings.accounts.registration != "open":
+        raise Refused("registration is closed; ask an administrator to add you")
+    return await add_user(context, email=email, name=name, password=password)
+
+
+async def add_user(
+    context: Context, *, email: str, name: str, password: str, is_admin: bool = False
+) -> User:
+    """Add a user, whoever asks.
+
+    Raises:
+        Invalid: the address, the name or the password cannot be used.
+        Conflict: the address is taken.
+    """
+    email, name = rules.email(email), rules.name(name)
+    password_hash = await passwords.hashed(rules.password(password, email=email, name=name))
+    async with context.pool.transaction() as db:
+        if is_admin:
+            await queries.lock_first_admin(db)
+            await queries.drop_links(db, purpose="first-admin", user_id=None)
+        account = await _add(
+            db,
+            email=email,
+            name=name,
+            password_hash=password_hash,
+            is_admin=is_admin,
+            now=context.now(),
+        )
+    return account.user
+
+
+async def list_users(context: Context) -> list[User]:
+    """Every user, for the operator."""
+    return await queries.list_users(context.pool)
+
+
+async def disable(context: Context, email: str) -> User:
+    """Shut a user out now: every session ends, and no token works while it is disabled.
+
+    Raises:
+        Missing: nobody has that address.
+    """
+    async with context.pool.transaction() as db:
+        account = await queries.set_disabled(db, email=email, disabled_at=context.now())
+        if account is None:
+            raise Missing(f"no user has the address {email}")
+        await queries.end_all(db, user_id=account.id)
+        await queries.drop_links(db, purpose="password", user_id=account.id)
+    return account.user
+
+
+async def enable(context: Context, email: str) -> User:
+    """Let a disabled user in again; API tokens work as before.
+
+    Raises:
+        Missing: nobody has that address.
+    """
+    async with context.pool.transaction() as db:
+        account = await queries.set_disabled(db, email=email, disabled_at=None)
+    if account is None:
+        raise Missing(f"no user has the address {email}")
+    return account.user
+
+
+async def _add(db: Statements, *, email: str, **columns: Any) -> Account:
+    account = await queries.add_user(db, email=email, **columns)
+    if account is None:
+        raise Conflict(f"there is an account for {email} already; sign in instead")
+    return account
+
+
+# -- signing in and out ----------------------------------------------------------------------
+
+
+async def sign_in(context: Context, *, email: str, password: str, user_agent: str = "") -> Session:
+    """Begin a browser session.
+
+    Raises:
+        Unauthenticated: wrong, unknown or disabled; which of them is not said, in words or time.
+        Unavailable: too many people are signing in.
+    """
+    account = await _proved(context, email, password)
+    session = await _begin(context.pool, context, account, user_agent)
+    if session is None:
+        raise _wrong()
+    return session
+
+
+async def tokens(context: Context, *, email: str, password: str, user_agent: str = "") -> Tokens:
+    """Begin a family of an access token and a refresh token; errors as in `sign_in`."""
+    account = await _proved(context, email, password)
+    now, family = context.now(), uuid.uuid4()
+    access = secret.make("access")
+    async with context.pool.transaction() as db:
+        began = await queries.add_session(
+            db,
+            digest=secret.digest(access),
+            account=account,
+            family=family,
+            now=now,
+            expires_at=now + _access_life(context),
+            user_agent=_printable(user_agent),
+        )
+        if not began:
+            raise _wrong()
+        return await _with_refresh_token(
+            db, context, access, user_id=account.id, family=family, now=now
+        )
+
+
+async def refresh(context: Context, text: str) -> Tokens:
+    """Replace a refresh token by new tokens of its family.
+
+    A token works once. When a used one comes back, somebody else has it: the family ends,
+    with every access token in it, and its owner signs in again. There is no grace period, so
+    a client sends its token from one place at a time.
+
+    Raises:
+        Unauthenticated: unknown, expired or used before.
+    """
+    tokens = None
+    if secret.kind(text) == "refresh":
+        # The family's end must be committed although the caller gets an error: the
+        # transaction ends before we raise.
+        async with context.pool.transaction() as db:
+            tokens = await _rotated(db, context, secret.digest(text))
+    if tokens is None:
+        raise Unauthenticated("the refresh token is not valid (any more); sign in again")
+    return tokens
+
+
+async def sign_out(context: Context, text: str) -> None:
+    """End the session, or the family, that `text` belongs to. What is not valid has ended.
+
+    Raises:
+        Refused: it is an API token, which does not end but is revoked.
+    """
+    kind, digest = secret.kind(text), secret.digest(text)
+    if kind == "token":
+        raise Refused("an API token is not signed out; revoke it instead")
+    async with context.pool.transaction() as db:
+        if kind in {"session", "access"}:
+            await queries.end_session(db, digest)
+        elif kind == "refresh":
+            row = await queries.find_refresh_token(db, digest, now=context.now())
+            if row is not None:
+                await queries.end_family(db, row.family)
+
+
+async def _proved(context: Context, email: str, password: str) -> Account:
+    """The account that `email` and `password` belong to, after the same work in every case."""
+    account = await _find(context, email)
+    stored = None if account is None else account.password_hash
+    matches = await passwords.matches(password[: 4 * rules.PASSWORD_LIMITS[1]], stored)
+    if account is None or account.disabled_at is not None or not matches:
+        raise _wrong()
+    if not passwords.is_outdated(account.password_hash):
+        return account
+    renewed = await passwords.hashed(password)
+    replaced = await queries.replace_password(
+        context.pool, user_id=account.id, old=account.password_hash, password_hash=renewed
+    )
+    if not replaced:
+        # Somebody changed the hash since: what was proved is proved against the new one, too.
+        return await _proved(context, email, password)
+    return replace(account, password_hash=renewed)
+
+
+async def _find(context: Context, email: str) -> Account | None:
+    try:
+        return await queries.find_account(context.pool, rules.email(email))
+    except Invalid:
+        return None  # no account has such an address; the form must not say so faster
+
+
+async def _begin(
+    db: Statements, context: Context, account: Account, user_agent: str
+) -> Session | None:
+    now, text = context.now(), secret.make("session")
+    expires_at = now + timedelta(days=context.settings.accounts.session_days)
+    began = await queries.add_session(
+        db,
+        digest=secret.digest(text),
+        account=account,
+        family=None,
+        now=now,
+        expires_at=expires_at,
+        user_agent=_printable(user_agent),
+    )
+    return Session(user=account.user, expires_at=expires_at, secret=text) if began else None
+
+
+async def _rotated(db: Connection, context: Context, digest: bytes) -> Tokens | None:
+    now = context.now()
+    # Critical section: the owner's row is locked from here to the commit, so two requests
+    # with tokens of one family follow each other, and the later one sees what the earlier did.
+    row = await queries.find_refresh_token(db, digest, now=now)
+    if row is None:
+        return None
+    if row.is_used:
+        await queries.end_family(db, row.family)
+        return None
+    if not row.is_valid:
+        return None
+    await queries.use_refresh_token(db, digest, now=now)
+    access = secret.make("access")
+    await queries.add_access_token(
+        db,
+        digest=secret.digest(access),
+        user_id=row.user_id,
+        family=row.family,
+        now=now,
+        expires_at=now + _access_life(context),
+    )
+    return await _with_refresh_token(
+        db, context, access, user_id=row.user_id, family=row.family, now=now
+    )
+
+
+async def _with_refresh_token(
+    db: Connection, context: Context, access: str, *, user_id: int, family: UUID, now: datetime
+) -> Tokens:
+    text = secret.make("refresh")
+    await queries.add_refresh_token(
+        db,
+        digest=secret.digest(text),
+        user_id=user_id,
+        family=family,
+        now=now,
+        expires_at=now + timedelta(days=context.settings.accounts.refresh_days),
+    )
+    return Tokens(
+        access_token=access,
+        refresh_token=text,
+        expires_in=int(_access_life(context).total_seconds()),
+    )
+
+
+def _access_life(context: Context) -> timedelta:
+    return timedelta(minutes=context.settings.accounts.access_minutes)
+
+
+def _printable(user_agent: str) -> str:
+    return "".join(letter for letter in user_agent if letter.isprintable())[:_USER_AGENT_LIMIT]
+
+
+def _wrong() -> Unauthenticated:
+    return Unauthenticated("the e-mail address or the password is wrong")
+
+
+# -- API tokens ------------------------------------------------------------------------------
+
+
+async def list_tokens(context: Context, caller: Caller) -> list[ApiToken]:
+    """The caller's API tokens, the newest first; an administrator sees the operator's too."""
+    return await queries.list_api_tokens(
+        context.pool,
+        user_id=_person(caller),
+        with_operators=caller.is_admin,
+        limit=10 * _TOKENS_PER_USER,
+    )
+
+
+async def add_token(
+    context: Context,
+    caller: Caller,
+    *,
+    name: str,
+    scopes: Iterable[Scope],
+    project: str | None = None,
+    days: int | None = None,
+) -> NewApiToken:
+    """Make an API token for the caller; `days` None does not expire.
+
+    It never does more than its owner: what is granted is compared with the owner's role when
+    it is made, and again whenever it is used.
+
+    Raises:
+        Refused: the caller is a token itself, or its role in `project` is too low.
+        Missing: there is no such project that the caller may see.
+        Conflict: the caller has too many tokens.
+    """
+    user_id, wanted = _person(caller), sorted(set(scopes))
+    project_id = await _grantable(context, caller, project, wanted) if project else None
+    if await queries.count_api_tokens(context.pool, user_id=user_id) >= _TOKENS_PER_USER:
+        raise Conflict(f"you have {_TOKENS_PER_USER} API tokens; revoke one first")
+    return await _add_token(
+        context, name=name, scopes=wanted, user_id=user_id, project_id=project_id, days=days
+    )
+
+
+async def operator_token(
+    context: Context,
+    *,
+    name: str,
+    scopes: Iterable[Scope],
+    project: str | None = None,
+    days: int | None = None,
+) -> NewApiToken:
+    """Make a token of the server itself: it belongs to nobody, and no account's end ends it.
+
+    Raises:
+        Missing: there is no such project.
+    """
+    project_id = None
+    if project is not None:
+        row = await queries.find_role(context.pool, slug=project, user_id=None)
+        if row is None:
+            raise Missing(f"there is no project {project!r}")
+        project_id = row.project_id
+    return await _add_token(
+        context,
+        name=name,
+        scopes=sorted(set(scopes)),
+        user_id=None,
+        project_id=project_id,
+        days=days,
+    )
+
+
+async def revoke_token(context: Context, caller: Caller, token_id: UUID) -> None:
+    """End an API token of the caller's; an administrator may end anybody's.
+
+    Raises:
+        Missing: the caller has no such token.
+    """
+    revoked = await queries.revoke_api_token(
+        context.pool,
+        token_id=token_id,
+        user_id=_person(caller),
+        any_owner=caller.is_admin,
+        now=context.now(),
+    )
+    if not revoked:
+        raise Missing(f"you have no API token {token_id}")
+
+
+async def _grantable(context: Context, caller: Caller, project: str, scopes: list[Scope]) -> int:
+    row = await queries.find_role(context.pool, slug=project, user_id=caller.user_id)
+    if row is None or (row.role is None and not caller.sees_all):
+        raise Missing(f"there is no project {project!r}")
+    role: Role = "maintainer" if caller.sees_all or row.role is None else row.role
+    for scope in scopes:
+        if _ROLES.index(role) < _ROLES.index(_ROLE_FOR_SCOPE[scope]):
+            raise Refused(f"a {role} of {project!r} cannot grant the scope {scope!r}")
+    return row.project_id
+
+
+async def _add_token(
+    context: Context,
+    *,
+    name: str,
+    scopes: list[Scope],
+    user_id: int | None,
+    project_id: int | None,
+    days: int | None,
+) -> NewApiToken:
+    if not scopes or not set(scopes) <= SCOPES:
+        raise Invalid(
+            "scopes: one or more of " + ", ".join(sorted(SCOPES)),
+            problems=(("/body/scopes", "not a set of scopes"),),
+        )
+    now, text = context.now(), secret.make("token")
+    token = await queries.add_api_token(
+        context.pool,
+        digest=secret.digest(text),
+        prefix=text[:_SHOWN_OF_TOKEN],
+        name=rules.name(name),
+        scopes=scopes,
+        user_id=user_id,
+        project_id=project_id,
+        now=now,
+        expires_at=None if days is None else now + timedelta(days=days),
+    )
+    return NewApiToken(token=token, secret=text)
+
+
+def _person(caller: Caller) -> int:
+    """The id of a person who signed in: a leaked token must not be able to make more of them."""
+    if caller.kind == "token" or caller.user_id is None:
+        raise Refused("only a person who signed in manages API tokens, no token does")
+    return caller.user_id
+
+
+# -- links -----------------------------------------------------------------------------------
+
+
+async def first_admin_link(context: Context) -> str | None:
+    """Make the secret of the first administrator's link; None when there is an administrator.
+
+    It is valid for 24 hours and replaces the one before.
+    """
+    async with context.pool.transaction() as db:
+        await queries.lock_first_admin(db)
+        if await queries.has_admin(db):
+            return None
+        text, now = secret.make("link"), context.now()
+        await queries.replace_link(
+            db,
+            digest=secret.digest(text),
+            purpose="first-admin",
+            user_id=None,
+            now=now,
+            expires_at=now + _LINK_LIFE,
+        )
+    return text
+
+
+async def password_link(context: Context, email: str) -> str:
+    """Make the secret of a link that sets a new password; valid 24 hours, replaces older ones.
+
+    Raises:
+        Missing: nobody has that address.
+        Refused: the user is disabled.
+    """
+    account = await queries.find_account(context.pool, email)
+    if account is None:
+        raise Missing(f"no user has the address {email}")
+    if account.disabled_at is not None:
+        raise Refused(f"{email} is disabled; `insight users enable {email}` first")
+    text, now = secret.make("link"), context.now()
+    async with context.pool.transaction() as db:
+        await queries.replace_link(
+            db,
+            digest=secret.digest(text),
+            purpose="password",
+            user_id=account.id,
+            now=now,
+            expires_at=now + _LINK_LIFE,
+        )
+    return text
+
+
+async def find_link(context: Context, text: str) -> Link:
+    """Say what a link is for, without using it.
+
+    Raises:
+        Missing: it was used, replaced, has expired, or never was one.
+    """
+    link = None
+    if secret.kind(text) == "link":
+        link = await queries.find_link(context.pool, secret.digest(text), now=context.now())
+    if link is None:
+        raise _used()
+    return link
+
+
+async def redeem(
+    context: Context,
+    text: str,
+    *,
+    password: str,
+    email: str = "",
+    name: str = "",
+    user_agent: str = "",
+) -> Session:
+    """Use a link: become the first administrator, or set a new password. Signs in.
+
+    `email` and `name` are read for the first administrator only. A new password ends every
+    session of the user. Whatever fails leaves the link as it was.
+
+    Raises:
+        Missing: it was used, replaced, has expired, or never was one.
+        Invalid: the address, the name or the password cannot be used.
+        Conflict: the first administrator's address has an account already.
+    """
+    link = await find_link(context, text)
+    email, name = link.email or rules.email(email), link.name or rules.name(name)
+    password_hash = await passwords.hashed(rules.password(password, email=email, name=name))
+    async with context.pool.transaction() as db:
+        await queries.lock_first_admin(db)
+        # Critical section: who deletes the link's row has it, anybody else finds nothing.
+        taken = await queries.take_link(db, secret.digest(text), now=context.now())
+        if taken is None:
+            raise _used()
+        if taken.user_id is None:
+            account = await _first_admin(db, context, email, name, password_hash)
+        else:
+            account = await _with_new_password(db, taken.user_id, password_hash)
+        session = await _begin(db, context, account, user_agent)
+        if session is None:
+            raise _used()
+    return session
+
+
+async def _first_admin(
+    db: Connection, context: Context, email: str, name: str, password_hash: str
+) -> Account:
+    if await queries.has_admin(db):
+        raise _used()
+    return await _add(
+        db,
+        email=email,
+        name=name,
+        password_hash=password_hash,
+        is_admin=True,
+        now=context.now(),
+    )
+
+
+async def _with_new_password(db: Connection, user_id: int, password_hash: str) -> Account:
+    account = await queries.set_password(db, user_id=user_id, password_hash=password_hash)
+    if account is None:
+        raise _used()
+    await queries.end_all(db, user_id=user_id)
+    await queries.drop_links(db, purpose="password", user_id=user_id)
+    return account
+
+
+def _used() -> Missing:
+    return Missing("this link was used, replaced or has expired; ask for a new one")
+
+
+# -- clean-up --------------------------------------------------------------------------------
+
+
+async def clean(context: Context) -> Cleaned:
+    """Delete sessions, refresh tokens and links that have expired."""
+    return await queries.clean(context.pool, now=context.now())

@@ -1,0 +1,328 @@
+"""The rules of projects: who is let in, who may change what, who stays.
+
+Other features come in by `open`: it is the one place that decides whether a caller may see a
+project, and what the caller may do there.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from insight_cloud.app.accounts import rules
+from insight_cloud.app.accounts import service as accounts
+from insight_cloud.app.accounts.models import Caller, Role, Scope
+from insight_cloud.app.api import Context, cursor, position
+from insight_cloud.app.projects import queries
+from insight_cloud.app.projects.models import Member, Project, ProjectPage
+from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
+from insight_cloud.database import Connection
+
+__all__ = [
+    "MEMBERS_LIMIT",
+    "SLUG_PATTERN",
+    "change",
+    "create",
+    "delete",
+    "ensure",
+    "list_members",
+    "list_projects",
+    "open",
+    "put_member",
+    "remove_member",
+    "visible",
+]
+
+SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+MEMBERS_LIMIT = 1_000
+_SLUG = re.compile(SLUG_PATTERN, re.ASCII)
+_ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
+_HASH_KEY_BYTES = 32
+_BRANCH_LIMIT = 200
+
+
+async def open(  # noqa: A001 - projects.open is what one does with a project
+    context: Context,
+    caller: Caller,
+    slug: str,
+    *,
+    role: Role = "viewer",
+    scope: Scope = "read",
+) -> Project:
+    """Let the caller into a project, to do what takes at least `role` and `scope`.
+
+    Raises:
+        Missing: there is no such project, or the caller may not know that there is.
+        Refused: the caller's role or its token's scopes are too low.
+    """
+    project = None
+    if _SLUG.fullmatch(slug):
+        project = await queries.find(context.pool, slug=slug, user_id=caller.user_id)
+    present = None if project is None else _role(caller, project)
+    if project is None or present is None:
+        raise Missing(f"there is no project {slug!r} that you may see")
+    accounts.require(caller, scope)
+    if _ROLES.index(present) < _ROLES.index(role):
+        raise Refused(f"this takes the role {role} in {slug!r}, and you are its {present}")
+    return project
+
+
+async def create(context: Context, caller: Caller, *, slug: str, name: str) -> Project:
+    """Make a project; the caller becomes its maintainer. Takes the scope `admin`.
+
+    Raises:
+        Refused: the caller's token lacks the scope, or is for another project.
+        Invalid: the slug or the name cannot be used.
+        Conflict: the slug is taken.
+    """
+    accounts.require(caller, "admin")
+    project = await _create(context, caller, slug=slug, name=rules.name(name))
+    if project is None:
+        raise Conflict(f"the name {slug!r} is taken; choose another one")
+    return project
+
+
+async def ensure(context: Context, caller: Caller, slug: str) -> Project:
+    """Open a project for an upload, and make it first when there is none.
+
+    Takes the scope `ingest`, and the role triager where the project is there already.
+
+    Raises:
+        Missing: the project is one that the caller may not know, or the token is for another.
+        Refused: the caller's role or its token's scopes are too low.
+        Invalid: the slug cannot be used.
+    """
+    accounts.require(caller, "ingest")
+    _check_slug(slug)
+    if caller.project_id is None and not await _exists(context, slug):
+        created = await _create(context, caller, slug=slug, name=slug)
+        if created is not None:
+            return created
+    # It was there, or somebody else was quicker: the rules for everybody apply.
+    return await open(context, caller, slug, role="triager", scope="ingest")
+
+
+async def list_projects(
+    context: Context, caller: Caller, *, after: str | None = None, limit: int = 50
+) -> ProjectPage:
+    """List the projects that the caller sees, by slug, from the cursor `after` on.
+
+    Raises:
+        Refused: the caller's token lacks the scope `read`.
+        Invalid: the cursor is not one of this list.
+    """
+    accounts.require(caller, "read")
+    (slug,) = position(after, str) or ("",)
+    if not rules.plain(slug):
+        raise Invalid("the cursor is not one of this list; start again without it")
+    found = await _list(context, caller, after=slug, limit=limit + 1)
+    items = [project.public for project in found[:limit]]
+    return ProjectPage(items=items, next=cursor(items[-1].slug) if found[limit:] else None)
+
+
+async def visible(context: Context, caller: Caller) -> list[Project]:
+    """Return every project that the caller sees, by slug.
+
+    Raises:
+        Refused: the caller's token lacks the scope `read`.
+    """
+    accounts.require(caller, "read")
+    return await _list(context, caller, after="", limit=None)
+
+
+async def change(
+    context: Context,
+    caller: Caller,
+    slug: str,
+    *,
+    name: str | None = None,
+    default_branch: str | None = None,
+) -> Project:
+    """Rename a project or choose its default branch; None leaves as it is. For maintainers.
+
+    Raises:
+        Missing: as in `open`.
+        Refused: as in `open`.
+        Invalid: the name or the branch cannot be used.
+    """
+    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    await queries.change(
+        context.pool,
+        project_id=project.number,
+        name=None if name is None else rules.name(name),
+        default_branch=None if default_branch is None else _branch(default_branch),
+    )
+    return await open(context, caller, slug, role="maintainer", scope="admin")
+
+
+async def delete(context: Context, caller: Caller, slug: str) -> None:
+    """Delete a project with its analyses, issues, members and tokens. For maintainers.
+
+    Raises:
+        Missing: as in `open`.
+        Refused: as in `open`.
+    """
+    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    await queries.delete(context.pool, project_id=project.number)
+
+
+async def list_members(context: Context, caller: Caller, slug: str) -> list[Member]:
+    """List the members, by address, to everybody who sees the project.
+
+    Raises:
+        Missing: as in `open`.
+        Refused: as in `open`.
+    """
+    project = await open(context, caller, slug)
+    return await queries.list_members(context.pool, project_id=project.number, limit=MEMBERS_LIMIT)
+
+
+async def put_member(
+    context: Context, caller: Caller, slug: str, *, email: str, role: Role
+) -> None:
+    """Make somebody a member, or give a member another role. For maintainers.
+
+    Raises:
+        Missing: as in `open`, or nobody has that address.
+        Refused: as in `open`.
+        Conflict: the project would have no maintainer, or too many members.
+    """
+    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    async with context.pool.transaction() as db:
+        await _lock(db, project)
+        user_id = await queries.find_user(db, email=_address(email))
+        if user_id is None:
+            raise Missing(f"nobody with the address {email} has an account here")
+        member = await queries.find_member(db, project_id=project.number, email=email)
+        if member is None:
+            await _refuse_more_members(db, project)
+        elif role != "maintainer":
+            await _refuse_last_maintainer(db, caller, project, member)
+        await queries.put_member(
+            db, project_id=project.number, user_id=user_id, role=role, now=context.now()
+        )
+
+
+async def remove_member(context: Context, caller: Caller, slug: str, *, email: str) -> None:
+    """Make somebody no member. For maintainers; everybody may leave.
+
+    Raises:
+        Missing: as in `open`, or nobody with that address is a member.
+        Refused: as in `open`.
+        Conflict: the project would have no maintainer.
+    """
+    leaves = caller.kind != "token" and caller.email.lower() == email.strip().lower()
+    role: Role = "viewer" if leaves else "maintainer"
+    project = await open(context, caller, slug, role=role, scope="admin")
+    async with context.pool.transaction() as db:
+        await _lock(db, project)
+        member = await queries.find_member(db, project_id=project.number, email=_address(email))
+        if member is None:
+            raise Missing(f"nobody with the address {email} is a member of {slug!r}")
+        await _refuse_last_maintainer(db, caller, project, member)
+        await queries.remove_member(db, project_id=project.number, user_id=member.user_id)
+
+
+async def _list(
+    context: Context, caller: Caller, *, after: str, limit: int | None
+) -> list[Project]:
+    return await queries.list_after(
+        context.pool,
+        user_id=caller.user_id,
+        project_id=caller.project_id,
+        all_projects=caller.sees_all,
+        after=after,
+        limit=limit,
+    )
+
+
+def _role(caller: Caller, project: Project) -> Role | None:
+    """What the caller may be in a project; None when it may not know that it exists.
+
+    The scopes of the caller's token still apply.
+    """
+    if caller.project_id not in {None, project.number}:
+        return None
+    return "maintainer" if caller.sees_all else project.role
+
+
+async def _create(context: Context, caller: Caller, *, slug: str, name: str) -> Project | None:
+    """Make a project; None when the slug is taken."""
+    _check_slug(slug)
+    if caller.project_id is not None:
+        raise Refused(f"this token is for the project {caller.project!r} only")
+    async with context.pool.transaction() as db:
+        project_id = await queries.add(
+            db,
+            slug=slug,
+            name=name,
+            hash_key=secrets.token_bytes(_HASH_KEY_BYTES),
+            now=context.now(),
+        )
+        if project_id is None:
+            return None
+        if caller.user_id is not None:
+            await queries.put_member(
+                db,
+                project_id=project_id,
+                user_id=caller.user_id,
+                role="maintainer",
+                now=context.now(),
+            )
+        return await queries.find(db, slug=slug, user_id=caller.user_id)
+
+
+async def _exists(context: Context, slug: str) -> bool:
+    return await queries.find(context.pool, slug=slug, user_id=None) is not None
+
+
+def _check_slug(slug: str) -> None:
+    if _SLUG.fullmatch(slug) is None:
+        detail = "1 to 64 small letters, digits and dashes, with no dash at either end"
+        raise Invalid(f"slug: {detail}", problems=(("/body/slug", detail),))
+
+
+async def _lock(db: Connection, project: Project) -> None:
+    # Critical section from here to the commit: two maintainers who remove each other at the
+    # same time follow each other, and the second one is told that it is the last.
+    if not await queries.lock(db, project_id=project.number):
+        raise Missing(f"there is no project {project.slug!r} that you may see")
+
+
+async def _refuse_last_maintainer(
+    db: Connection, caller: Caller, project: Project, member: queries.MemberRow
+) -> None:
+    if member.role != "maintainer" or caller.is_admin:
+        return
+    others = queries.has_other_maintainer(db, project_id=project.number, user_id=member.user_id)
+    if not await others:
+        raise Conflict(f"{project.slug!r} would have no maintainer; make somebody else one first")
+
+
+async def _refuse_more_members(db: Connection, project: Project) -> None:
+    if await queries.count_members(db, project_id=project.number) >= MEMBERS_LIMIT:
+        raise Conflict(f"{project.slug!r} has {MEMBERS_LIMIT} members, which is the limit")
+
+
+def _address(email: str) -> str:
+    """The address to look for; one that nobody can have is nobody's."""
+    try:
+        return rules.email(email)
+    except Invalid as error:
+        raise Missing(f"nobody has the address {email[: rules.EMAIL_LIMIT]!r}") from error
+
+
+def _branch(text: str) -> str:
+    """A branch's name as Git allows it, as far as it concerns us (git-check-ref-format)."""
+    wrong = (
+        not 1 <= len(text) <= _BRANCH_LIMIT
+        or not rules.plain(text)
+        or any(letter in " ~^:?*[\\" for letter in text)
+        or text.startswith(("-", "/"))
+        or text.endswith(("/", ".", ".lock"))
+        or any(part in text for part in ("..", "//", "@{"))
+    )
+    if wrong:
+        detail = f"not the name of a branch of at most {_BRANCH_LIMIT} characters"
+        raise Invalid(f"default_branch: {detail}", problems=(("/body/default_branch", detail),))
+    return text
