@@ -1,0 +1,561 @@
+"""What each page shows, as plain data: the templates know nothing else, so they test alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Literal
+
+from markupsafe import Markup
+
+from insight_cloud.app.sarif.model import SEVERITIES, RunState, Severity
+
+__all__ = [
+    "Account",
+    "AnalysisLine",
+    "AnalysisPage",
+    "Branch",
+    "CategoryLine",
+    "Change",
+    "Chart",
+    "Counts",
+    "Crumb",
+    "Day",
+    "EventLine",
+    "FailurePage",
+    "Field",
+    "Filters",
+    "Frame",
+    "IssueLine",
+    "IssuePage",
+    "IssuesPage",
+    "MemberLine",
+    "NewProject",
+    "Notice",
+    "Option",
+    "Overview",
+    "Place",
+    "ProjectHead",
+    "ProjectLine",
+    "ProjectPage",
+    "ProjectSettings",
+    "Ranked",
+    "Register",
+    "RunLine",
+    "SessionLine",
+    "SignIn",
+    "TokenLine",
+    "Viewer",
+    "WarningLine",
+    "Week",
+    "Welcome",
+]
+
+Theme = Literal["auto", "light", "dark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many issues of each severity, worst first."""
+
+    critical: int = 0
+    high: int = 0
+    medium: int = 0
+    low: int = 0
+    info: int = 0
+
+    def __iter__(self) -> Iterator[tuple[Severity, int]]:
+        return ((severity, getattr(self, severity)) for severity in SEVERITIES)
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(mine + its for (_, mine), (_, its) in zip(self, other, strict=True)))
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(*(mine - its for (_, mine), (_, its) in zip(self, other, strict=True)))
+
+    @property
+    def total(self) -> int:
+        """All severities together."""
+        return sum(count for _, count in self)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became new and what became fixed within some time."""
+
+    new: Counts = Counts()
+    fixed: Counts = Counts()
+
+    @property
+    def worse(self) -> tuple[int, ...]:
+        """Sorts by what got worse: net change of each severity, the worst severity first."""
+        return tuple(count for _, count in self.new - self.fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The end of one day (UTC): what was open then."""
+
+    day: date
+    open: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """Seven days from `start`: what became new and what was fixed."""
+
+    start: date
+    new: int
+    fixed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing, the labels of its axes, and the same data as a table for those who read."""
+
+    svg: Markup
+    y_labels: tuple[str, ...] = ()
+    x_labels: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+# -- the frame around every page -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who is looking."""
+
+    name: str
+    email: str
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One line above the page: what was just done, or what is wrong."""
+
+    kind: Literal["done", "wrong"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crumb:
+    """A page above this one."""
+
+    label: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What every page needs. `path` is this page's own address, to come back to it."""
+
+    title: str
+    now: datetime
+    path: str = "/"
+    viewer: Viewer | None = None
+    theme: Theme = "auto"
+    notice: Notice | None = None
+    crumbs: tuple[Crumb, ...] = ()
+    may_register: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch to choose; `href` is the same page for it."""
+
+    name: str
+    href: str
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectHead:
+    """The head of a project's pages: its name, its tabs, its branch."""
+
+    slug: str
+    name: str
+    branch: str
+    tab: Literal["summary", "issues", "settings", ""] = ""
+    branches: tuple[Branch, ...] = ()
+    may_manage: bool = False
+    branch_query: str = ""
+
+    @property
+    def href(self) -> str:
+        """The address of the project's summary."""
+        return f"/projects/{self.slug}"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A form's field: its value to show again, and what is wrong with it."""
+
+    value: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice of a filter, and how many there are (None: not counted)."""
+
+    value: str
+    label: str
+    chosen: bool = False
+    count: int | None = None
+
+
+# -- overview --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisLine:
+    """One analysis in a list. `not_green` says why it is incomplete; empty when it is not."""
+
+    href: str
+    commit: str
+    branch: str
+    created_at: datetime
+    uploader: str
+    tools: tuple[str, ...]
+    new: int
+    fixed: int
+    open: int
+    not_green: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectLine:
+    """One project in the overview."""
+
+    slug: str
+    name: str
+    branch: str
+    open: Counts
+    week: Change
+    spark: Markup
+    bar: Markup
+    last: AnalysisLine | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All projects that the viewer may see, what got worse first."""
+
+    projects: tuple[ProjectLine, ...]
+    server_url: str
+    may_create: bool
+    open: Counts = Counts()
+    week: Change = Change()
+    incomplete: int = 0
+
+
+# -- a project -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryLine:
+    """One category's open issues."""
+
+    name: str
+    open: Counts
+    bar: Markup
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One row of a top list: `detail` is the second line, `share` the drawn proportion."""
+
+    label: str
+    detail: str
+    count: int
+    href: str
+    share: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPage:
+    """The state and the trend of one branch."""
+
+    project: ProjectHead
+    open: Counts
+    bar: Markup
+    week: Change
+    categories: tuple[CategoryLine, ...]
+    trend: Chart | None
+    weeks: Chart | None
+    top_rules: tuple[Ranked, ...]
+    top_paths: tuple[Ranked, ...]
+    analyses: tuple[AnalysisLine, ...]
+    server_url: str
+
+
+# -- issues ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueLine:
+    """One issue in a list. `since` is when it became open (or fixed, in a list of fixed ones)."""
+
+    href: str
+    message: str
+    severity: Severity
+    category: str
+    rule: str
+    tool: str
+    place: str
+    since: datetime
+    state: Literal["open", "fixed"] = "open"
+    is_new: bool = False
+    suppressed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """The filters of the list as the form shows them; `active` are links that take one away."""
+
+    states: tuple[Option, ...]
+    severities: tuple[Option, ...]
+    categories: tuple[Option, ...]
+    tools: tuple[Option, ...]
+    rule: str = ""
+    path: str = ""
+    q: str = ""
+    branch: str = ""
+    active: tuple[Crumb, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuesPage:
+    """A page of the list. `total` is None where only a count of rows could tell it."""
+
+    project: ProjectHead
+    filters: Filters
+    issues: tuple[IssueLine, ...]
+    total: int | None
+    next_href: str = ""
+    first_href: str = ""
+    analysed: bool = True
+    state: Literal["open", "fixed"] = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the code, and what the tool says about it."""
+
+    text: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One step of an issue's history."""
+
+    event: Literal["new", "fixed", "reopened"]
+    at: datetime
+    commit: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuePage:
+    """One issue: what, where, since when, why it is the same one as before, what to do."""
+
+    project: ProjectHead
+    href: str
+    heading: str
+    message: str
+    severity: Severity
+    category: str
+    state: Literal["open", "fixed"]
+    suppressed: bool
+    tool: str
+    rule: str
+    rule_name: str
+    rule_summary: str
+    rule_help: Markup
+    rule_uri: str
+    rule_href: str
+    place: str
+    path_href: str
+    columns: str
+    since: datetime
+    first: EventLine | None
+    last: EventLine | None
+    events: tuple[EventLine, ...]
+    related: tuple[Place, ...]
+    flow: tuple[Place, ...]
+    tracked_by: str
+
+
+# -- an analysis -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """One tool's run within an analysis, and how it ended."""
+
+    tool: str
+    version: str
+    category: str
+    state: RunState
+    detail: str
+    results: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WarningLine:
+    """Something in the upload that was not taken as it stood; `pointer` is its JSON pointer."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisPage:
+    """One analysis: who, when, which tools, what changed."""
+
+    project: ProjectHead
+    id: str
+    commit: str
+    branch: str
+    category: str
+    uploader: str
+    created_at: datetime
+    seconds: float
+    complete: bool
+    not_green: str
+    new: int
+    fixed: int
+    reopened: int
+    unchanged: int
+    open: int
+    suppressed: int
+    runs: tuple[RunLine, ...]
+    warnings: tuple[WarningLine, ...]
+    warnings_total: int
+    new_issues: tuple[IssueLine, ...]
+    fixed_issues: tuple[IssueLine, ...]
+
+
+# -- settings, accounts ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLine:
+    """Someone who belongs to a project. `id` is the public one, for the forms."""
+
+    id: str
+    name: str
+    email: str
+    role: str
+    is_viewer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLine:
+    """An API token, without its secret."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLine:
+    """A browser that is signed in."""
+
+    id: str
+    agent: str
+    created_at: datetime
+    expires_at: datetime
+    is_this: bool
+
+
+def _no_fields() -> dict[str, Field]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """Values and errors by field name; a name that is not there is an empty field."""
+
+    form: dict[str, Field] = field(default_factory=_no_fields)
+
+    def of(self, name: str) -> Field:
+        """The field called `name`."""
+        return self.form.get(name, Field())
+
+    @property
+    def wrong(self) -> tuple[tuple[str, str], ...]:
+        """The names of the fields with errors, and the errors, in the form's order."""
+        return tuple((name, one.error) for name, one in self.form.items() if one.error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSettings(_Form):
+    """A project's name, branch, people and tokens. `new_token` is shown this one time."""
+
+    project: ProjectHead
+    members: tuple[MemberLine, ...]
+    roles: tuple[str, ...]
+    tokens: tuple[TokenLine, ...]
+    scopes: tuple[Option, ...]
+    server_url: str
+    new_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account(_Form):
+    """The viewer's own tokens and sessions. `new_token` is shown this one time."""
+
+    tokens: tuple[TokenLine, ...]
+    scopes: tuple[Option, ...]
+    sessions: tuple[SessionLine, ...]
+    server_url: str
+    new_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewProject(_Form):
+    """The form for a new project."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn(_Form):
+    """The form that signs in, and where to go then."""
+
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register(_Form):
+    """The form for a new account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome(_Form):
+    """What a one-time link opens: the first administrator, or a new password."""
+
+    token: str
+    purpose: Literal["first-admin", "password"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePage:
+    """A page that could not be shown: what happened and what to do next."""
+
+    status: int
+    heading: str
+    detail: str
+
