@@ -558,4 +558,3 @@ class FailurePage:
     status: int
     heading: str
     detail: str
-

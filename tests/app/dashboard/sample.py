@@ -84,8 +84,10 @@ def days(count: int = 90) -> list[views.Day]:
 
 
 def project_line(slug: str, name: str, counts: Counts, week: Change, **more: Any) -> Any:
-    values = [30 + (index * index) % 17 + index // 2 * (1 if week.new.total else -1)
-              for index in range(30)]
+    values = [
+        30 + (index * index) % 17 + index // 2 * (1 if week.new.total else -1)
+        for index in range(30)
+    ]
     line = views.ProjectLine(
         slug=slug,
         name=name,
@@ -109,7 +111,9 @@ OVERVIEW = views.Overview(
             Change(Counts(0, 2, 0), Counts(0, 0, 12, 30)),
             last=INCOMPLETE,
         ),
-        project_line("sdk", "Python SDK", Counts(0, 0, 3, 18, 2), Change(Counts(), Counts(0, 0, 2))),
+        project_line(
+            "sdk", "Python SDK", Counts(0, 0, 3, 18, 2), Change(Counts(), Counts(0, 0, 2))
+        ),
         project_line("docs", "Documentation", Counts(), Change()),
         project_line("infra", "Infrastructure", Counts(), Change(), last=None, spark=Markup("")),
     ),
@@ -147,8 +151,9 @@ PROJECT = views.ProjectPage(
     trend=charts.trend(days(), key="trend-chart"),
     weeks=charts.weekly(
         [
-            views.Week((NOW - timedelta(days=7 * (12 - index))).date(), (index * 7) % 31,
-                       (index * 11) % 27)
+            views.Week(
+                (NOW - timedelta(days=7 * (12 - index))).date(), (index * 7) % 31, (index * 11) % 27
+            )
             for index in range(13)
         ],
         key="weeks-chart",
@@ -189,18 +194,42 @@ def issue(message: str, severity: Any, rule: str, place: str, **more: Any) -> vi
 
 
 ISSUES = (
-    issue("Possible SQL injection vector through string-based query construction", "critical",
-          "S608", "src/ledger/queries.py:118", since=ago(hours=5), is_new=True),
-    issue("Probable use of `requests` call without timeout", "high", "S113",
-          "src/api/client.py:42"),
-    issue("Workflow `release.yml` passes `${{ github.event.pull_request.title }}` to a shell; "
-          "an attacker controls it, and everything the runner may do is theirs", "high",
-          "zizmor/template-injection", ".github/workflows/release.yml:31", tool="zizmor"),
-    issue("`dispatch` has a cyclomatic complexity of 41, more than 15", "medium", "complexity",
-          LONG_PATH, tool="lizard", since=ago(days=64)),
+    issue(
+        "Possible SQL injection vector through string-based query construction",
+        "critical",
+        "S608",
+        "src/ledger/queries.py:118",
+        since=ago(hours=5),
+        is_new=True,
+    ),
+    issue(
+        "Probable use of `requests` call without timeout", "high", "S113", "src/api/client.py:42"
+    ),
+    issue(
+        "Workflow `release.yml` passes `${{ github.event.pull_request.title }}` to a shell; "
+        "an attacker controls it, and everything the runner may do is theirs",
+        "high",
+        "zizmor/template-injection",
+        ".github/workflows/release.yml:31",
+        tool="zizmor",
+    ),
+    issue(
+        "`dispatch` has a cyclomatic complexity of 41, more than 15",
+        "medium",
+        "complexity",
+        LONG_PATH,
+        tool="lizard",
+        since=ago(days=64),
+    ),
     issue("`os` imported but unused", "low", "F401", "src/api/views.py:3", since=ago(days=800)),
-    issue("<script>alert(1)</script> & \"quotes\" are only text", "info", "X<y>",
-          "src/<b>bold</b>.py:1", tool="semgrep", suppressed=True),
+    issue(
+        '<script>alert(1)</script> & "quotes" are only text',
+        "info",
+        "X<y>",
+        "src/<b>bold</b>.py:1",
+        tool="semgrep",
+        suppressed=True,
+    ),
 )
 FIXED = (replace(ISSUES[4], state="fixed"),)
 
@@ -315,8 +344,15 @@ ANALYSIS = views.AnalysisPage(
     open=649,
     suppressed=12,
     runs=(
-        views.RunLine("ruff", "0.17.6", "", "failed",
-                      "exit 2: error: panicked while parsing src/legacy/export.py", 0, 0.31),
+        views.RunLine(
+            "ruff",
+            "0.17.6",
+            "",
+            "failed",
+            "exit 2: error: panicked while parsing src/legacy/export.py",
+            0,
+            0.31,
+        ),
         views.RunLine("lizard", "1.24.3", "", "ok", "", 103, 2.94),
         views.RunLine("jscpd", "5.4.2", "", "timed_out", "no answer within 60 s", 0, 60),
         views.RunLine("zizmor", "1.32.0", "workflows", "skipped", "no .github/workflows", 0, 0),
@@ -330,8 +366,9 @@ ANALYSIS = views.AnalysisPage(
     fixed_issues=FIXED,
 )
 TOKENS = (
-    views.TokenLine("t1", "ci", "ins_9fK2", ("ingest",), ago(days=40), NOW + timedelta(days=50),
-                    ago(minutes=12)),
+    views.TokenLine(
+        "t1", "ci", "ins_9fK2", ("ingest",), ago(days=40), NOW + timedelta(days=50), ago(minutes=12)
+    ),
     views.TokenLine("t2", "laptop of Grace Hopper", "ins_x81a", ("read", "ingest"), ago(days=2)),
 )
 SCOPES = (
@@ -371,8 +408,11 @@ PAGES: dict[str, tuple[str, Frame, Any]] = {
         frame("Overview"),
         replace(OVERVIEW, projects=(), open=Counts(), week=Change()),
     ),
-    "project": ("project.html", frame("Payments", path="/projects/payments", crumbs=CRUMBS[:1]),
-                PROJECT),
+    "project": (
+        "project.html",
+        frame("Payments", path="/projects/payments", crumbs=CRUMBS[:1]),
+        PROJECT,
+    ),
     "project-incomplete": (
         "project.html",
         frame("Payments", path="/projects/payments", crumbs=CRUMBS[:1]),
