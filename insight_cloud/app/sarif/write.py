@@ -21,7 +21,9 @@ from insight_cloud.app.sarif.severity import OUR_CATEGORY, OUR_SEVERITY
 
 __all__ = ["log"]
 
-_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
 _LEVEL: dict[Severity, str] = {
     "critical": "error",
     "high": "error",
