@@ -143,7 +143,7 @@ def commands_page() -> str:
 
 def command_page(name: str) -> str:
     """The help of one command and of everything below it."""
-    context = click.Context(insight, info_name="insight")
+    context = _context(insight, None, "insight")
     command = insight.get_command(context, name)
     assert command is not None, name  # noqa: S101 - the name comes from the list
     lines = []
@@ -153,13 +153,13 @@ def command_page(name: str) -> str:
 
 
 def _command_names() -> list[str]:
-    return insight.list_commands(click.Context(insight))
+    return insight.list_commands(_context(insight, None, "insight"))
 
 
 def _walk(
     command: click.Command, parent: click.Context, name: str, level: int = 1
 ) -> Iterator[tuple[int, str, str]]:
-    context = click.Context(command, parent=parent, info_name=name)
+    context = _context(command, parent, name)
     yield level, context.command_path, _help(command, parent, name)
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
@@ -170,8 +170,14 @@ def _walk(
 
 def _help(command: click.Command, parent: click.Context | None, name: str) -> str:
     """The help text at a fixed width, so that it does not depend on the terminal."""
-    context = click.Context(command, parent, name, terminal_width=90, max_content_width=90)
+    context = _context(command, parent, name)
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+
+
+def _context(command: click.Command, parent: click.Context | None, name: str) -> click.Context:
+    own = dict(command.context_settings)
+    own.update(terminal_width=90, max_content_width=90)
+    return click.Context(command, parent, name, **own)
 
 
 # -- errors ----------------------------------------------------------------------------------
@@ -207,8 +213,9 @@ def _tree(
     root: type[errors.InsightError], depth: int = 0
 ) -> Iterator[tuple[int, type[errors.InsightError]]]:
     for child in root.__subclasses__():
-        yield depth, child
-        yield from _tree(child, depth + 1)
+        if child.__module__ == errors.__name__:  # a component's own kinds are its own matter
+            yield depth, child
+            yield from _tree(child, depth + 1)
 
 
 # -- HTTP ------------------------------------------------------------------------------------
@@ -230,6 +237,9 @@ def api_page(document: Mapping[str, Any]) -> str:
             by_tag.setdefault(tag, []).extend(_operation(method, path, operation))
     for tag, described in by_tag.items():
         lines += ["", f"## {tag}", *described]
+    lines += ["", "## Schemas"]
+    for name, schema in sorted(document.get("components", {}).get("schemas", {}).items()):
+        lines += _schema(name, schema)
     return "\n".join(lines) + "\n"
 
 
@@ -251,6 +261,18 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> list[str
         content = _cell(_contents(answer))
         words = _cell(_one_line(answer.get("description")))
         lines.append(f"| {status} | {words}{': ' + content if content else ''} |")
+    return lines
+
+
+def _schema(name: str, schema: Mapping[str, Any]) -> list[str]:
+    lines = ["", f"### {name}", "", _one_line(schema.get("description")) or _kind(schema)]
+    if "properties" in schema:
+        lines += ["", "| field | type | meaning |", "|---|---|---|"]
+    required = schema.get("required", [])
+    for field, what in schema.get("properties", {}).items():
+        shown = f"`{field}`" + (" (required)" if field in required else "")
+        meaning = _cell(_one_line(what.get("description")))
+        lines.append(f"| {shown} | {_cell(_kind(what))} | {meaning} |")
     return lines
 
 

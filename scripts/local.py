@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -111,8 +112,10 @@ def started(url: str) -> Iterator[int]:
     except BaseException:
         if child.poll() is None:
             stop(child.pid)
+        child.wait()
         PID.unlink(missing_ok=True)
         raise
+    child.returncode = 0  # we leave it running on purpose: Popen would warn of a forgotten child
 
 
 def wait_until_ready(url: str, process: int, child: subprocess.Popen[bytes] | None = None) -> None:
@@ -198,17 +201,22 @@ def fetch(into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
     subprocess.run(
         [
-            *(ROOT / "scripts/uv", "run", "--quiet", "--no-project", *tools),
+            *(str(ROOT / "scripts/uv"), "run", "--quiet", "--no-project", *tools),
             *("python", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
             *("--no-deps", "--no-build-isolation", "--no-binary", ":all:"),
-            *("--dest", into, wanted),
+            *("--dest", str(into), wanted),
         ],
         check=True,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    with tarfile.open(next(into.glob(f"{SAMPLE}-{SAMPLE_VERSION}.tar.*"))) as archive:
-        archive.extractall(into, filter="data")
+    name = f"{SAMPLE}-{SAMPLE_VERSION}"
+    with (
+        tempfile.TemporaryDirectory(dir=into) as unpacked,
+        tarfile.open(next(into.glob(f"{name}.tar.*"))) as archive,
+    ):
+        archive.extractall(unpacked, filter="data")
+        (Path(unpacked) / name).rename(into / name)  # whole, or not at all
 
 
 def analyse(url: str, directory: Path, name: str, version: str) -> None:

@@ -43,7 +43,9 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            ours = components or await stack.enter_async_context(wiring.opened(settings))
+            ours = components
+            if ours is None:
+                ours = await stack.enter_async_context(wiring.opened(settings))
             app.state.context = api.Context(ours.pool, settings)
             cleaning = asyncio.create_task(_clean_for_ever(app.state.context))
             yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import Any
 
 import click
@@ -25,7 +26,7 @@ def command(server: str, email: str | None, *, token_stdin: bool, as_json: bool)
     password is never taken from the command line.
     """
     if token_stdin:
-        token = click.get_text_stream("stdin").readline().strip()
+        token = sys.stdin.readline().strip()
         found = asyncio.run(_with_token(server, token))
     else:
         email = email or click.prompt("E-mail", err=True)

@@ -349,6 +349,9 @@ def main(arguments: list[str]) -> NoReturn:
     Exit 0: the server is ready, or another keeper has the directory. Otherwise standard error
     says why not.
     """
+    # uvloop leaves its ends of our standard streams open in us: whoever started us would wait
+    # for their end as long as the keeper lives.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     directory, sockets, binaries = map(Path, arguments[:3])
     settings = dict(setting.split("=", 1) for setting in arguments[4:])
     cluster = Cluster(directory, sockets, binaries, int(arguments[3]), settings)

@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from insight_cloud.app.sarif.model import RunState, Warned
+from insight_cloud.app.sarif.model import RunState
 
-__all__ = ["Analysis", "AnalysisDetail", "AnalysisPage", "Submission", "ToolRun", "Upload"]
+__all__ = [
+    "Analysis",
+    "AnalysisDetail",
+    "AnalysisPage",
+    "PassedOver",
+    "Submission",
+    "ToolRun",
+    "Upload",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +64,20 @@ class ToolRun:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Something in the log that was not taken as it stood, and where (JSON pointer)."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnalysisDetail:
     """An analysis with its tools and with what was passed over in its log."""
 
     analysis: Analysis
     runs: tuple[ToolRun, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[PassedOver, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +86,7 @@ class Submission:
 
     analysis: Analysis
     runs: tuple[ToolRun, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[PassedOver, ...]
     url: str
     repeated: bool = False
 

@@ -19,6 +19,7 @@ from insight_cloud.app.analyses.models import (
     Analysis,
     AnalysisDetail,
     AnalysisPage,
+    PassedOver,
     Submission,
     ToolRun,
     Upload,
@@ -28,7 +29,7 @@ from insight_cloud.app.issues.models import Change
 from insight_cloud.app.issues.queries import named as issue_queries
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import read
-from insight_cloud.app.sarif.model import Log, Rule, Run, RunState, Warned
+from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
 from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.core.report import stopwatch
 from insight_cloud.database import Connection, sql
@@ -283,7 +284,7 @@ async def _detail(context: api.Context, row: _Row) -> AnalysisDetail:
     runs = await context.pool.fetch_all(queries.runs_of, ToolRun, number=row.number)
     warnings = await context.pool.fetch_value(queries.warnings_of, number=row.number)
     return AnalysisDetail(
-        row.analysis(), tuple(runs), msgspec.convert(warnings, tuple[Warned, ...])
+        row.analysis(), tuple(runs), msgspec.convert(warnings, tuple[PassedOver, ...])
     )
 
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
-from insight_cloud.app.sarif.model import SEVERITIES, Category, Location, Severity
+from insight_cloud.app.sarif.model import SEVERITIES, Category, Severity
 
 __all__ = [
     "RANKS",
@@ -19,6 +19,7 @@ __all__ = [
     "Issue",
     "IssueDetail",
     "IssuePage",
+    "Place",
     "ProjectState",
     "State",
     "Top",
@@ -58,6 +59,19 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Another place that has to do with an issue, or a step of the way to it."""
+
+    path: str
+    line: int | None = None
+    end_line: int | None = None
+    column: int | None = None
+    end_column: int | None = None
+    message: str = ""
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class IssueDetail:
     """Everything known about one issue."""
 
@@ -71,8 +85,8 @@ class IssueDetail:
     rule_help: str
     rule_help_uri: str
     first_analysis: UUID
-    related: tuple[Location, ...] = ()
-    flow: tuple[Location, ...] = ()
+    related: tuple[Place, ...] = ()
+    flow: tuple[Place, ...] = ()
     events: tuple[Event, ...] = ()
 
 

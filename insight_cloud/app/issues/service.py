@@ -20,11 +20,12 @@ from insight_cloud.app.issues.models import (
     Issue,
     IssueDetail,
     IssuePage,
+    Place,
     ProjectState,
     Top,
 )
 from insight_cloud.app.projects.models import Project
-from insight_cloud.app.sarif.model import SEVERITIES, Location, Severity
+from insight_cloud.app.sarif.model import SEVERITIES, Severity
 from insight_cloud.core.errors import Missing
 
 __all__ = ["counts", "one", "overview", "page", "top", "trend"]
@@ -241,14 +242,14 @@ class _DetailRow:
             rule_help=self.rule_help,
             rule_help_uri=self.rule_help_uri,
             first_analysis=self.first_analysis,
-            related=_locations(details.get("related", ())),
-            flow=_locations(details.get("flow", ())),
+            related=_places(details.get("related", ())),
+            flow=_places(details.get("flow", ())),
             events=events,
         )
 
 
-def _locations(stored: Sequence[dict[str, Any]]) -> tuple[Location, ...]:
-    return msgspec.convert(stored, tuple[Location, ...])
+def _places(stored: Sequence[dict[str, Any]]) -> tuple[Place, ...]:
+    return msgspec.convert(stored, tuple[Place, ...])
 
 
 @dataclass(frozen=True, slots=True)

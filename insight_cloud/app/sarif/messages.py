@@ -15,8 +15,10 @@ from insight_cloud.app.sarif.wire import Message
 __all__ = ["literal", "render"]
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\d{1,4})\}")
-_LINK = re.compile(r"(\\?)\[((?:\\.|[^\[\]\\])*)\]\(\d{1,9}\)")
+_LINK_END = re.compile(r"\]\(\d")
+_LINK = re.compile(r"\\([\[\]\\])|\[((?:\\.|[^\[\]\\])*)\]\(\d{1,9}\)")
 _ESCAPED = re.compile(r"\\([\[\]\\])")
+_BRACKET = re.compile(r"[\[\]\\]")
 
 Texts = Mapping[str, Message]
 
@@ -32,21 +34,20 @@ def render(message: Message | None, *texts: Texts | None) -> str:
         template = message.markdown or ""
     if message.arguments and "{" in template:
         template = _filled(template, message.arguments)
-    if "](" in template:
+    if _LINK_END.search(template):
         template = _LINK.sub(_linked_text, template)
     return template
 
 
 def literal(text: str) -> str:
     """`text` as a message that `render` and other readers take word for word."""
-    return _LINK.sub(r"\\\g<0>", text) if "](" in text else text
+    return _BRACKET.sub(r"\\\g<0>", text) if _LINK_END.search(text) else text
 
 
-def _linked_text(link: re.Match[str]) -> str:
-    """A link's text; one that is escaped is no link and only loses its backslash."""
-    if link.group(1):
-        return link.group()[1:]
-    return _ESCAPED.sub(r"\1", link.group(2))
+def _linked_text(found: re.Match[str]) -> str:
+    """A link's text; an escaped bracket is itself. Only texts with a link have escapes."""
+    escaped: str | None = found.group(1)
+    return escaped if escaped is not None else _ESCAPED.sub(r"\1", found.group(2))
 
 
 def _by_id(name: str, texts: Sequence[Texts | None]) -> str | None:
