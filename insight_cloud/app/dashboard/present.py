@@ -31,8 +31,8 @@ from insight_cloud.app.dashboard.views import (
 from insight_cloud.app.issues.models import RANKS, Issue, Top
 from insight_cloud.app.issues.models import Counts as OpenCounts
 from insight_cloud.app.issues.models import Day as TrendDay
+from insight_cloud.app.issues.models import Place as IssuePlace
 from insight_cloud.app.projects.models import Project
-from insight_cloud.app.sarif.model import Location
 
 __all__ = [
     "agent",
@@ -286,7 +286,7 @@ def place(path: str | None, line: int | None) -> str:
     return path if line is None else f"{path}:{line}"
 
 
-def places(locations: Iterable[Location]) -> tuple[Place, ...]:
+def places(locations: Iterable[IssuePlace]) -> tuple[Place, ...]:
     """Locations with what the tool says about each."""
     return tuple(Place(place(one.path, one.line), one.message) for one in locations)
 
