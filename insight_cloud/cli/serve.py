@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import logging.config
 import signal
 import socket
 from collections.abc import Iterator
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+}
 
 
 @click.command(epilog=statuses(5, 6))
@@ -47,7 +53,7 @@ def command(
     wanted = {"host": host, "port": port, "workers": workers}
     overrides = {name: value for name, value in wanted.items() if value is not None}
     settings = settings_module.load(config, overrides={"server": overrides})
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    logging.config.dictConfig(_LOGGING)
     stopping = _Stopping()
     with _listening(settings) as listener, contextlib.suppress(asyncio.CancelledError):
         settings = _at_port(settings, listener.getsockname()[1])
@@ -164,7 +170,7 @@ def _config(factory: Any) -> Any:
         factory=True,
         loop="uvloop",
         http="httptools",
-        log_config=None,
+        log_config=_LOGGING,
         access_log=False,
         server_header=False,
         proxy_headers=False,
