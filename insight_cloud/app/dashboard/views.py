@@ -283,8 +283,8 @@ class ProjectPage:
 
     project: ProjectHead
     open: Counts
-    bar: Markup
-    week: Change
+    new_this_week: int
+    fixed_this_week: int
     categories: tuple[CategoryLine, ...]
     trend: Chart | None
     weeks: Chart | None
@@ -299,7 +299,7 @@ class ProjectPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueLine:
-    """One issue in a list. `since` is when it became open (or fixed, in a list of fixed ones)."""
+    """One issue in a list. `since` is when it was first reported."""
 
     href: str
     message: str
@@ -310,7 +310,6 @@ class IssueLine:
     place: str
     since: datetime
     state: Literal["open", "fixed"] = "open"
-    is_new: bool = False
     suppressed: bool = False
 
 
@@ -326,6 +325,9 @@ class Filters:
     path: str = ""
     q: str = ""
     branch: str = ""
+    suppressed: bool = False
+    new_in: str = ""
+    fixed_in: str = ""
     active: tuple[Crumb, ...] = ()
 
 
@@ -340,7 +342,7 @@ class IssuesPage:
     next_href: str = ""
     first_href: str = ""
     analysed: bool = True
-    state: Literal["open", "fixed"] = "open"
+    state: Literal["open", "fixed", "all"] = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +386,6 @@ class IssuePage:
     path_href: str
     columns: str
     since: datetime
-    first: EventLine | None
     last: EventLine | None
     events: tuple[EventLine, ...]
     related: tuple[Place, ...]
@@ -439,6 +440,8 @@ class AnalysisPage:
     runs: tuple[RunLine, ...]
     warnings: tuple[WarningLine, ...]
     warnings_total: int
+    new_href: str
+    fixed_href: str
     new_issues: tuple[IssueLine, ...]
     fixed_issues: tuple[IssueLine, ...]
 
@@ -448,9 +451,8 @@ class AnalysisPage:
 
 @dataclass(frozen=True, slots=True)
 class MemberLine:
-    """Someone who belongs to a project. `id` is the public one, for the forms."""
+    """Someone who belongs to a project."""
 
-    id: str
     name: str
     email: str
     role: str
@@ -459,7 +461,7 @@ class MemberLine:
 
 @dataclass(frozen=True, slots=True)
 class TokenLine:
-    """An API token, without its secret."""
+    """An API token, without its secret. `owner` is empty where it is always the viewer."""
 
     id: str
     name: str
@@ -469,6 +471,7 @@ class TokenLine:
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     project: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,9 +500,9 @@ class _Form:
         return self.form.get(name, Field())
 
     @property
-    def wrong(self) -> tuple[tuple[str, str], ...]:
-        """The names of the fields with errors, and the errors, in the form's order."""
-        return tuple((name, one.error) for name, one in self.form.items() if one.error)
+    def wrong(self) -> str:
+        """What is wrong with the form as a whole; empty when a field is to blame, or nothing."""
+        return self.of("").error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -549,6 +552,7 @@ class Welcome(_Form):
 
     token: str
     purpose: Literal["first-admin", "password"]
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)

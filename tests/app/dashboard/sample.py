@@ -133,8 +133,8 @@ def ranked(label: str, detail: str, count: int) -> views.Ranked:
 PROJECT = views.ProjectPage(
     project=HEAD,
     open=OPEN,
-    bar=charts.bar(OPEN),
-    week=Change(Counts(1, 3, 9, 2, 0), Counts(0, 1, 4, 6)),
+    new_this_week=15,
+    fixed_this_week=11,
     categories=tuple(
         views.CategoryLine(
             name, counts, charts.bar(counts), f"/projects/payments/issues?category={name}"
@@ -200,7 +200,6 @@ ISSUES = (
         "S608",
         "src/ledger/queries.py:118",
         since=ago(hours=5),
-        is_new=True,
     ),
     issue(
         "Probable use of `requests` call without timeout", "high", "S113", "src/api/client.py:42"
@@ -308,7 +307,6 @@ ISSUE = views.IssuePage(
     path_href="/projects/payments/issues?path=src/api/client.py",
     columns="line 42, columns 5 to 29",
     since=ago(days=31),
-    first=event("new", ago(days=31)),
     last=event("new", ago(minutes=12)),
     events=(
         event("new", ago(days=31)),
@@ -362,6 +360,8 @@ ANALYSIS = views.AnalysisPage(
         views.WarningLine("/runs/1/results/3", "a result without `message` was passed over"),
     ),
     warnings_total=14,
+    new_href="/projects/payments/issues?state=all&new_in=1",
+    fixed_href="/projects/payments/issues?state=fixed&fixed_in=1",
     new_issues=ISSUES[:4],
     fixed_issues=FIXED,
 )
@@ -379,14 +379,14 @@ SCOPES = (
 SETTINGS = views.ProjectSettings(
     project=replace(HEAD, tab="settings"),
     members=(
-        views.MemberLine("u1", "Ada Lovelace", "ada@example.org", "maintainer", is_viewer=True),
-        views.MemberLine("u2", "Grace Hopper", "grace@example.org", "triager"),
+        views.MemberLine("Ada Lovelace", "ada@example.org", "maintainer", is_viewer=True),
+        views.MemberLine("Grace Hopper", "grace@example.org", "triager"),
     ),
     roles=("viewer", "triager", "maintainer"),
     tokens=TOKENS,
     scopes=SCOPES,
     server_url=URL,
-    form={"default_branch": Field("main")},
+    form={"name": Field("Payments"), "default_branch": Field("main")},
 )
 ACCOUNT = views.Account(
     tokens=TOKENS[1:],

@@ -1,0 +1,95 @@
+"""What browsers send with a form, and the words of our forms as the services understand them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData
+
+from insight_cloud.app.accounts import Role, Scope
+from insight_cloud.app.dashboard.frames import faults
+from insight_cloud.app.dashboard.views import Field, Option
+from insight_cloud.core.errors import InsightError, Invalid
+
+__all__ = ["Form", "days_of", "role_of", "scope_options", "scopes_of"]
+
+_ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
+_SCOPES: dict[Scope, str] = {
+    "ingest": "Upload analyses",
+    "read": "Read projects, issues and analyses",
+    "triage": "Judge issues",
+    "admin": "Change settings and members, delete projects",
+}
+_DAYS = {"30": 30, "90": 90, "365": 365, "": None}
+
+
+class Sent:
+    """A form as it was sent: text fields only, files are ignored."""
+
+    def __init__(self, data: FormData) -> None:
+        self._data = data
+
+    def text(self, name: str) -> str:
+        """The field's value without surrounding space; empty when it was not sent."""
+        return self.secret(name).strip()
+
+    def secret(self, name: str) -> str:
+        """The field's value as it was typed: space may belong to a password."""
+        value = self._data.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    def texts(self, name: str) -> list[str]:
+        """The values of a field that may be sent several times."""
+        return [value for value in self._data.getlist(name) if isinstance(value, str)]
+
+    def only(self, *names: str) -> dict[str, str]:
+        """These fields by name."""
+        return {name: self.text(name) for name in names}
+
+    def token_faults(self, error: InsightError) -> dict[str, Field]:
+        """The fields of a token's form that was refused."""
+        found = faults(error, {"name": self.text("token_name"), "scopes": ""})
+        return {f"token_{name}" if name else name: field for name, field in found.items()}
+
+
+async def _sent(request: Request) -> Sent:
+    return Sent(await request.form())
+
+
+Form = Annotated[Sent, Depends(_sent)]
+
+
+def role_of(text: str) -> Role:
+    """The role called `text`.
+
+    Raises:
+        Invalid: there is none.
+    """
+    for role in _ROLES:
+        if role == text:
+            return role
+    raise Invalid("choose one of the roles", problems=(("/body/role", "not a role"),))
+
+
+def scopes_of(texts: Iterable[str]) -> list[Scope]:
+    """The scopes called `texts`; what is none is left out, and none at all refused later."""
+    wanted = set(texts)
+    return [scope for scope in _SCOPES if scope in wanted]
+
+
+def scope_options(chosen: Sequence[Scope]) -> tuple[Option, ...]:
+    """Every scope to choose from."""
+    return tuple(Option(scope, label, scope in chosen) for scope, label in _SCOPES.items())
+
+
+def days_of(text: str) -> int | None:
+    """How many days a token is good for; None does not expire.
+
+    Raises:
+        Invalid: none of the choices.
+    """
+    if text not in _DAYS:
+        raise Invalid("choose when the token expires")
+    return _DAYS[text]

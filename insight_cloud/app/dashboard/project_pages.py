@@ -1,0 +1,507 @@
+"""Pages about projects: the overview, a project, its issues, its analyses, its settings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from insight_cloud.app import api
+from insight_cloud.app.accounts import service as accounts
+from insight_cloud.app.analyses import service as analyses
+from insight_cloud.app.dashboard import charts, filters, markdown, present, queries, views
+from insight_cloud.app.dashboard.forms import Form, days_of, role_of, scope_options, scopes_of
+from insight_cloud.app.dashboard.frames import InMember, Member, faults, go, parse_id
+from insight_cloud.app.dashboard.queries import RunState
+from insight_cloud.app.dashboard.views import Change, Counts, Crumb, Field
+from insight_cloud.app.issues import service as issues
+from insight_cloud.app.issues.models import Filter, ProjectState
+from insight_cloud.app.projects import service as projects
+from insight_cloud.app.projects.models import Project
+from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+_RECENT = 10
+_TOP = 8
+_LISTED = 50
+_OF_ANALYSIS = 25
+_HOME = Crumb("Overview", "/")
+
+
+# -- overview --------------------------------------------------------------------------------
+
+
+@router.get("/")
+async def overview(visit: InMember) -> Response:
+    """Show every project that the viewer sees, what got worse first."""
+    context, pool = visit.context, visit.context.pool
+    visible = await projects.visible(context, visit.caller)
+    numbers = [project.number for project in visible]
+    states, weeks, newest = await asyncio.gather(
+        issues.overview(context, visible),
+        queries.weeks(pool, projects=numbers, today=context.now().date()),
+        queries.newest(pool, projects=numbers),
+    )
+    runs = await _runs(context, [one.id for one in newest])
+    last = {one.slug: _newest_line(one, runs) for one in newest}
+    changes = present.changes(weeks)
+    lines = [
+        _project_line(state, changes.get(state.slug, Change()), last.get(state.slug))
+        for state in states
+    ]
+    lines.sort(key=lambda line: (tuple(-net for net in line.week.worse), line.name.lower()))
+    view = views.Overview(
+        projects=tuple(lines),
+        server_url=context.settings.server.url,
+        may_create=visit.caller.project_id is None,
+        open=sum((line.open for line in lines), Counts()),
+        week=Change(
+            sum((line.week.new for line in lines), Counts()),
+            sum((line.week.fixed for line in lines), Counts()),
+        ),
+        incomplete=sum(bool(line.last and line.last.not_green) for line in lines),
+    )
+    return visit.show("overview.html", view, "Overview")
+
+
+def _project_line(
+    state: ProjectState, week: Change, last: views.AnalysisLine | None
+) -> views.ProjectLine:
+    known = Counts(
+        state.open.critical, state.open.high, state.open.medium, state.open.low, state.open.info
+    )
+    values: list[int | None] = [None] * (30 - len(state.trend_30_days))
+    return views.ProjectLine(
+        slug=state.slug,
+        name=state.name,
+        branch=state.branch,
+        open=known,
+        week=week,
+        spark=charts.sparkline(
+            [*values, *state.trend_30_days],
+            key=f"spark-{state.slug}",
+            label=f"Open issues of {state.name} in 30 days",
+        ),
+        bar=charts.bar(known),
+        last=last,
+    )
+
+
+def _newest_line(one: queries.Newest, runs: dict[UUID, list[RunState]]) -> views.AnalysisLine:
+    mine = runs.get(one.id, [])
+    why = present.not_green(mine) or "a tool did not finish"
+    return views.AnalysisLine(
+        href=f"/projects/{one.slug}/analyses/{one.id}",
+        commit=present.commit(one.commit),
+        branch=one.branch,
+        created_at=one.created_at,
+        uploader=one.uploader,
+        tools=tuple(dict.fromkeys(run.tool for run in mine)),
+        new=one.new,
+        fixed=one.fixed,
+        open=one.open,
+        not_green="" if one.complete else why,
+    )
+
+
+async def _runs(context: api.Context, ids: Sequence[UUID]) -> dict[UUID, list[RunState]]:
+    """How the tools of each analysis ended."""
+    found: dict[UUID, list[RunState]] = defaultdict(list)
+    for run in await queries.runs(context.pool, analyses=ids):
+        found[run.analysis].append(run)
+    return found
+
+
+# -- a new project ---------------------------------------------------------------------------
+
+
+@router.get("/new")
+async def new_project(visit: InMember) -> Response:
+    """Show the form for a new project."""
+    return visit.show("new_project.html", views.NewProject(), "New project", crumbs=[_HOME])
+
+
+@router.post("/new")
+async def create_project(visit: InMember, form: Form) -> Response:
+    """Make a project and go there."""
+    values = form.only("name", "slug", "default_branch")
+    try:
+        created = await projects.create(
+            visit.context, visit.caller, slug=values["slug"], name=values["name"]
+        )
+    except (Invalid, Conflict) as error:
+        view = views.NewProject(form=faults(error, values))
+        return visit.show(
+            "new_project.html", view, "New project", crumbs=[_HOME], status=422, path="/new"
+        )
+    if values["default_branch"] not in {"", created.default_branch}:
+        try:
+            await projects.change(
+                visit.context,
+                visit.caller,
+                created.slug,
+                default_branch=values["default_branch"],
+            )
+        except Invalid as error:
+            # The project is there; its settings are the place to correct the branch.
+            project = await projects.open(visit.context, visit.caller, created.slug)
+            return await _settings_page(visit, project, form=faults(error, values), status=422)
+    return go(f"/projects/{created.slug}", done="created")
+
+
+# -- a project -------------------------------------------------------------------------------
+
+
+@router.get("/projects/{slug}")
+async def project_page(visit: InMember, slug: str, branch: str = "") -> Response:
+    """Show the state and the trend of a branch."""
+    context = visit.context
+    project = await projects.open(context, visit.caller, slug)
+    head = await _head(visit, project, tab="summary", branch=branch)
+    rows, days, rules, paths, recent = await asyncio.gather(
+        queries.open_by_both(context.pool, project_id=project.number, branch=head.branch),
+        issues.trend(context, project, days=91, branch=head.branch),
+        issues.top(context, project, by="rule", branch=head.branch, limit=_TOP),
+        issues.top(context, project, by="path", branch=head.branch, limit=_TOP),
+        analyses.newest_first(context, project, branch=head.branch, limit=_RECENT),
+    )
+    runs, texts = await asyncio.gather(
+        _runs(context, [one.id for one in recent.items]),
+        queries.rules(
+            context.pool, project_id=project.number, labels=[rule.name for rule in rules]
+        ),
+    )
+    today = context.now().date()
+    week = [day for day in days if (today - day.day).days < 7]
+    open_counts = present.counts((rank, number) for _, rank, number in rows)
+    view = views.ProjectPage(
+        project=head,
+        open=open_counts,
+        new_this_week=sum(day.new for day in week),
+        fixed_this_week=sum(day.fixed for day in week),
+        categories=present.categories(rows, project=project, branch=head.branch),
+        trend=present.trend(days[-90:]),
+        weeks=present.weekly(days, today=today),
+        top_rules=present.ranked_rules(rules, texts, project=project, branch=head.branch),
+        top_paths=present.ranked_paths(paths, project=project, branch=head.branch),
+        analyses=tuple(present.analysis_line(one, slug=slug, runs=runs) for one in recent.items),
+        server_url=context.settings.server.url,
+    )
+    return visit.show("project.html", view, project.name, crumbs=[_HOME])
+
+
+async def _head(
+    visit: Member, project: Project, *, tab: str, branch: str = "", page: str = ""
+) -> views.ProjectHead:
+    """The head of a project's page.
+
+    Raises:
+        Missing: the branch was never analysed, and is not the default branch either.
+    """
+    names = await queries.branches(visit.context.pool, project_id=project.number)
+    if branch and branch not in {*names, project.default_branch}:
+        raise Missing(f"project {project.slug} has no analysis of a branch {branch!r}")
+    return present.head(
+        project,
+        tab=tab,
+        branch=branch,
+        branches=names,
+        page=page,
+        may_manage=_may_manage(visit, project),
+    )
+
+
+def _may_manage(visit: Member, project: Project) -> bool:
+    return visit.caller.sees_all or project.role == "maintainer"
+
+
+def _above(project: Project) -> list[Crumb]:
+    return [_HOME, Crumb(project.name, f"/projects/{project.slug}")]
+
+
+# -- issues ----------------------------------------------------------------------------------
+
+
+@router.get("/projects/{slug}/issues")
+async def issues_page(visit: InMember, slug: str) -> Response:
+    """List issues by the filters in the address."""
+    context = visit.context
+    wanted = filters.parse(visit.request.query_params)
+    project = await projects.open(context, visit.caller, slug)
+    head = await _head(visit, project, tab="issues", branch=wanted.branch, page="/issues")
+    rows, tools, page, analysed = await asyncio.gather(
+        queries.open_by_both(context.pool, project_id=project.number, branch=head.branch),
+        queries.tools(context.pool, project_id=project.number),
+        issues.page(context, project, wanted.filter, cursor=wanted.cursor or None, limit=_LISTED),
+        analyses.newest_first(context, project, branch=head.branch, limit=1),
+    )
+    path = f"/projects/{slug}/issues"
+    view = views.IssuesPage(
+        project=head,
+        filters=filters.form(wanted, path, rows=rows, tools=tools),
+        issues=tuple(present.issue_line(one, slug=slug) for one in page.items),
+        total=filters.total(wanted, rows),
+        next_href=wanted.address(path, cursor=page.next) if page.next else "",
+        first_href=wanted.address(path, cursor="") if wanted.cursor else "",
+        analysed=bool(analysed.items),
+        state=wanted.state,
+    )
+    return visit.show("issues.html", view, f"Issues of {project.name}", crumbs=[_HOME])
+
+
+@router.get("/projects/{slug}/issues/{issue}")
+async def issue_page(visit: InMember, slug: str, issue: str) -> Response:
+    """Show one issue."""
+    context, id = visit.context, parse_id(issue)  # noqa: A001 - the API's word
+    project = await projects.open(context, visit.caller, slug)
+    detail, identity, last = await asyncio.gather(
+        issues.one(context, project, id),
+        queries.identity(context.pool, project_id=project.number, id=id),
+        queries.last_seen(context.pool, project_id=project.number, id=id),
+    )
+    found = detail.issue
+    base = f"/projects/{slug}"
+    branch = "" if detail.branch == project.default_branch else detail.branch
+    events = tuple(
+        views.EventLine(
+            one.event,
+            one.created_at,
+            present.commit(one.commit),
+            f"{base}/analyses/{one.analysis}",
+        )
+        for one in detail.events
+    )
+    view = views.IssuePage(
+        project=present.head(project, branch=detail.branch),
+        href=f"{base}/issues/{id}",
+        heading=present.headline(found.message),
+        message=found.message,
+        severity=found.severity,
+        category=found.category,
+        state=found.state,
+        suppressed=found.suppressed,
+        tool=found.tool,
+        rule=found.rule,
+        rule_name=detail.rule_name,
+        rule_summary=detail.rule_summary,
+        rule_help=markdown.render(_help(detail.rule_help, detail.rule_summary)),
+        rule_uri=_web(detail.rule_help_uri),
+        rule_href=present.href(f"{base}/issues", branch=branch, tool=found.tool, rule=found.rule),
+        place=present.place(found.path, found.line),
+        path_href=present.href(f"{base}/issues", branch=branch, path=found.path)
+        if found.path
+        else "",
+        columns=present.extent(found.line, detail.end_line, detail.column, detail.end_column),
+        since=events[0].at if events else found.created_at,
+        last=views.EventLine(
+            "new", last.created_at, present.commit(last.commit), f"{base}/analyses/{last.id}"
+        )
+        if last
+        else None,
+        events=events,
+        related=present.places(detail.related),
+        flow=present.places(detail.flow),
+        tracked_by=present.tracked_by(identity, found.tool),
+    )
+    crumbs = [*_above(project), Crumb("Issues", present.href(f"{base}/issues", branch=branch))]
+    return visit.show("issue.html", view, f"{found.rule}: {view.heading}", crumbs=crumbs)
+
+
+def _help(text: str, summary: str) -> str:
+    """The help where it says more than the summary."""
+    return "" if text.strip() == summary.strip() else text
+
+
+def _web(uri: str) -> str:
+    """A tool's link where it leads to the web; anything else could run a script."""
+    return uri if uri.startswith(("https://", "http://")) else ""
+
+
+# -- analyses --------------------------------------------------------------------------------
+
+
+@router.get("/projects/{slug}/analyses/{analysis}")
+async def analysis_page(visit: InMember, slug: str, analysis: str) -> Response:
+    """Show one analysis: its tools, and what it changed."""
+    context, id = visit.context, parse_id(analysis)  # noqa: A001 - the API's word
+    project = await projects.open(context, visit.caller, slug)
+    detail = await analyses.one(context, project, id)
+    found = detail.analysis
+    new = Filter(branch=found.branch, state=None, new_in=id)
+    fixed = Filter(branch=found.branch, state="fixed", fixed_in=id)
+    new_page, fixed_page = await asyncio.gather(
+        issues.page(context, project, new, limit=_OF_ANALYSIS),
+        issues.page(context, project, fixed, limit=_OF_ANALYSIS),
+    )
+    states = [RunState(id, run.tool, run.state, run.detail) for run in detail.runs]
+    list_path = f"/projects/{slug}/issues"
+    branch = "" if found.branch == project.default_branch else found.branch
+    view = views.AnalysisPage(
+        project=present.head(project, branch=found.branch),
+        id=str(id),
+        commit=present.commit(found.commit),
+        branch=found.branch,
+        category=found.category,
+        uploader=found.uploader,
+        created_at=found.created_at,
+        seconds=found.seconds,
+        complete=found.complete,
+        not_green="" if found.complete else present.not_green(states) or "a tool did not finish",
+        new=found.new,
+        fixed=found.fixed,
+        reopened=found.reopened,
+        unchanged=found.unchanged,
+        open=found.open,
+        suppressed=found.suppressed,
+        runs=tuple(
+            views.RunLine(
+                run.tool, run.version, run.category, run.state, run.detail, run.results, run.seconds
+            )
+            for run in detail.runs
+        ),
+        warnings=tuple(views.WarningLine(one.pointer, one.detail) for one in detail.warnings),
+        warnings_total=found.warnings_total,
+        new_href=present.href(list_path, branch=branch, state="all", new_in=id),
+        fixed_href=present.href(list_path, branch=branch, state="fixed", fixed_in=id),
+        new_issues=tuple(present.issue_line(one, slug=slug) for one in new_page.items),
+        fixed_issues=tuple(present.issue_line(one, slug=slug) for one in fixed_page.items),
+    )
+    title = f"Analysis of {view.commit[:10]}"
+    return visit.show("analysis.html", view, title, crumbs=_above(project))
+
+
+# -- settings --------------------------------------------------------------------------------
+
+
+@router.get("/projects/{slug}/settings")
+async def project_settings(visit: InMember, slug: str) -> Response:
+    """Show a project's settings to those who may change them."""
+    return await _settings_page(visit, await _managed(visit, slug))
+
+
+@router.post("/projects/{slug}/settings")
+async def change_project(visit: InMember, slug: str, form: Form) -> Response:
+    """Rename a project, or choose its default branch."""
+    project = await _managed(visit, slug)
+    values = form.only("name", "default_branch")
+    try:
+        await projects.change(visit.context, visit.caller, slug, **values)
+    except Invalid as error:
+        return await _settings_page(visit, project, form=faults(error, values), status=422)
+    return go(f"/projects/{slug}/settings", done="saved")
+
+
+@router.post("/projects/{slug}/settings/members")
+async def put_member(visit: InMember, slug: str, form: Form) -> Response:
+    """Add a member, or give one another role."""
+    project = await _managed(visit, slug)
+    values = form.only("email")
+    try:
+        role = role_of(form.text("role"))
+        await projects.put_member(
+            visit.context, visit.caller, slug, email=values["email"], role=role
+        )
+    except (Invalid, Missing, Conflict) as error:
+        return await _settings_page(visit, project, form=faults(error, values), status=422)
+    return go(f"/projects/{slug}/settings", done="member-saved")
+
+
+@router.post("/projects/{slug}/settings/members/remove")
+async def remove_member(visit: InMember, slug: str, form: Form) -> Response:
+    """Make somebody no member any more; who leaves goes back to the overview."""
+    project = await _managed(visit, slug)
+    email = form.text("email")
+    try:
+        await projects.remove_member(visit.context, visit.caller, slug, email=email)
+    except (Missing, Conflict) as error:
+        return await _settings_page(visit, project, form=faults(error, {}), status=422)
+    if email == visit.caller.email and not visit.caller.sees_all:
+        return go("/", done="left")
+    return go(f"/projects/{slug}/settings", done="member-removed")
+
+
+@router.post("/projects/{slug}/settings/tokens")
+async def add_token(visit: InMember, slug: str, form: Form) -> Response:
+    """Make a token for this project alone, and show it this one time."""
+    project = await _managed(visit, slug)
+    try:
+        made = await accounts.add_token(
+            visit.context,
+            visit.caller,
+            name=form.text("token_name"),
+            scopes=scopes_of(form.texts("token_scopes")),
+            project=slug,
+            days=days_of(form.text("token_days")),
+        )
+    except (Invalid, Conflict, Refused) as error:
+        return await _settings_page(visit, project, form=form.token_faults(error), status=422)
+    return await _settings_page(visit, project, new_token=made.token)
+
+
+@router.post("/projects/{slug}/settings/tokens/{token}/revoke")
+async def revoke_token(visit: InMember, slug: str, token: str) -> Response:
+    """Revoke a token."""
+    await projects.revoke_token(visit.context, visit.caller, slug, parse_id(token))
+    return go(f"/projects/{slug}/settings", done="token-revoked")
+
+
+@router.post("/projects/{slug}/settings/delete")
+async def delete_project(visit: InMember, slug: str, form: Form) -> Response:
+    """Delete a project whose short name was typed."""
+    project = await _managed(visit, slug)
+    typed = form.text("confirm")
+    if typed != slug:
+        wrong = {"confirm": Field(typed, f"This is not {slug}; nothing was deleted.")}
+        return await _settings_page(visit, project, form=wrong, status=422)
+    await projects.delete(visit.context, visit.caller, slug)
+    return go("/", done="deleted")
+
+
+async def _managed(visit: Member, slug: str) -> Project:
+    return await projects.open(visit.context, visit.caller, slug, role="maintainer", scope="admin")
+
+
+async def _settings_page(
+    visit: Member,
+    project: Project,
+    *,
+    form: dict[str, Field] | None = None,
+    status: int = 200,
+    new_token: str = "",
+) -> Response:
+    members, tokens = await asyncio.gather(
+        projects.list_members(visit.context, visit.caller, project.slug),
+        projects.list_tokens(visit.context, visit.caller, project.slug),
+    )
+    shown = {"name": Field(project.name), "default_branch": Field(project.default_branch)}
+    view = views.ProjectSettings(
+        project=present.head(project, tab="settings", may_manage=True),
+        members=tuple(
+            views.MemberLine(
+                one.name, one.email, one.role, is_viewer=one.id == visit.caller.public_id
+            )
+            for one in members
+        ),
+        roles=("viewer", "triager", "maintainer"),
+        tokens=tuple(replace(present.token_line(one, visit.caller), project="") for one in tokens),
+        scopes=scope_options(chosen=("ingest",)),
+        server_url=visit.context.settings.server.url,
+        form=shown | (form or {}),
+        new_token=new_token,
+    )
+    return visit.show(
+        "project_settings.html",
+        view,
+        f"Settings of {project.name}",
+        crumbs=[_HOME],
+        status=status,
+        path=f"/projects/{project.slug}/settings",
+        secret=bool(new_token),
+    )

@@ -1,0 +1,318 @@
+"""People in a browser: every page, in both themes, on a phone, by keyboard, without scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from insight_cloud.app.accounts import COOKIE
+from insight_cloud.app.accounts import service as accounts
+from insight_cloud.app.projects import service as projects
+from tests.app.dashboard.conftest import town
+from tests.app.dashboard.town import PASSWORD, Town
+
+__all__ = ["town"]
+
+CHROMIUM = Path(os.environ.get("TEST_CHROMIUM", "/usr/bin/chromium"))
+SCREENSHOTS = os.environ.get("TEST_SCREENSHOTS")
+"""A folder to keep a picture of every page in, for people to look at."""
+
+FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+Mode = Literal["light", "dark", "phone"]
+MODES: tuple[Mode, ...] = ("light", "dark", "phone")
+PAGES = {
+    "overview": "/",
+    "new-project": "/new",
+    "project": "/projects/payments",
+    "project-branch": "/projects/payments?branch=release/%3Cb%3E2.4%3C/b%3E",
+    "project-new": "/projects/infra",
+    "project-clean": "/projects/sdk",
+    "issues": "/projects/payments/issues",
+    "issues-filtered": "/projects/payments/issues?severity=high&severity=low&path=src/&q=time",
+    "issues-fixed": "/projects/payments/issues?state=fixed",
+    "issues-none": "/projects/payments/issues?rule=nothing",
+    "issues-new": "/projects/infra/issues",
+    "issue": "/projects/payments/issues/{timeout}",
+    "issue-flow": "/projects/payments/issues/{flow}",
+    "issue-long": "/projects/payments/issues/{long}",
+    "issue-evil": "/projects/payments/issues/{evil}",
+    "issue-fixed": "/projects/payments/issues/{fixed}",
+    "analysis": "/projects/payments/analyses/{complete}",
+    "analysis-incomplete": "/projects/payments/analyses/{incomplete}",
+    "analysis-evil": "/projects/payments/analyses/{evil-analysis}",
+    "project-settings": "/projects/payments/settings",
+    "account": "/settings",
+    "not-found": "/projects/no-such-project",
+}
+PUBLIC = {"sign-in": "/sign-in", "register": "/register"}
+
+
+def address(town: Town, path: str) -> str:
+    return town.url + re.sub(r"{([\w-]+)}", lambda name: town.ids[name[1]], path)
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    if not CHROMIUM.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no browser at {CHROMIUM}; set TEST_CHROMIUM")
+        pytest.skip(f"no browser at {CHROMIUM}; set TEST_CHROMIUM to one")
+    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else [*FLAGS]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        await browser.close()
+
+
+async def context(browser: Browser, town: Town, who: str = "", **options: Any) -> BrowserContext:
+    """A new browser window, signed in when `who` is given."""
+    opened = await browser.new_context(base_url=town.url, **options)
+    opened.set_default_timeout(10_000)
+    if who:
+        secret = await town.session(who)
+        await opened.add_cookies([{"name": COOKIE, "value": secret, "url": town.url}])
+    return opened
+
+
+def look(mode: Mode) -> dict[str, Any]:
+    width, height = (390, 844) if mode == "phone" else (1280, 900)
+    return {
+        "viewport": {"width": width, "height": height},
+        "color_scheme": "dark" if mode == "dark" else "light",
+    }
+
+
+@pytest.fixture(scope="session")
+async def windows(browser: Browser, town: Town) -> AsyncIterator[dict[Mode, Page]]:
+    """A page of somebody who is signed in, for each way to look."""
+    opened = {mode: await context(browser, town, "ada", **look(mode)) for mode in MODES}
+    yield {mode: await window.new_page() for mode, window in opened.items()}
+    for window in opened.values():
+        await window.close()
+
+
+@pytest.fixture
+async def page(browser: Browser, town: Town) -> AsyncIterator[Page]:
+    """A page of somebody who is signed in, in a window of its own."""
+    window = await context(browser, town, "ada")
+    yield await window.new_page()
+    await window.close()
+
+
+async def inspect(page: Page, name: str, mode: Mode) -> None:
+    """What must be true of every page."""
+    if SCREENSHOTS:
+        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}-{mode}.png", full_page=True)
+    overflow = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0, f"{overflow} pixels too wide"
+    found = await Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def listen(page: Page) -> list[str]:
+    """Everything that should never be heard from a page: refused content, failures, dialogs."""
+    heard: list[str] = []
+    page.on("console", lambda said: heard.append(said.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("dialog", lambda dialog: heard.append(dialog.message))
+    return heard
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_is_accessible_and_fits(
+    town: Town, windows: dict[Mode, Page], name: str, mode: Mode
+) -> None:
+    page = windows[mode]
+    heard = listen(page)
+    answer = await page.goto(address(town, PAGES[name]))
+    assert answer is not None
+    assert answer.status == (404 if name == "not-found" else 200)
+    await inspect(page, name, mode)
+    if name != "not-found":
+        assert heard == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", PUBLIC)
+async def test_a_public_page_is_accessible_and_fits(
+    browser: Browser, town: Town, name: str, mode: Mode
+) -> None:
+    window = await context(browser, town, **look(mode))
+    page = await window.new_page()
+    await page.goto(PUBLIC[name])
+    await inspect(page, name, mode)
+    await window.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_an_empty_overview_says_what_to_do(browser: Browser, town: Town, mode: Mode) -> None:
+    window = await context(browser, town, "new", **look(mode))
+    page = await window.new_page()
+    await page.goto("/")
+    await expect(page.get_by_text(f"insight login {town.url}")).to_be_visible()
+    await expect(page.get_by_text("insight analyze . --upload")).to_be_visible()
+    await inspect(page, "overview-empty", mode)
+    await window.close()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_somebody_signs_in_and_finds_an_issue(
+    browser: Browser, town: Town, *, scripts: bool
+) -> None:
+    window = await context(browser, town, java_script_enabled=scripts)
+    page = await window.new_page()
+    await page.goto("/projects/payments/issues")
+    await expect(page).to_have_url(re.compile(r"/sign-in\?next="))
+    await page.get_by_label("E-mail").fill("ada@example.org")
+    await page.get_by_label("Password").fill("wrong wrong wrong")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("wrong")
+    await expect(page.get_by_label("E-mail")).to_have_value("ada@example.org")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page).to_have_url(town.url + "/projects/payments/issues")
+    await page.get_by_role("searchbox").fill("without timeout")
+    await page.get_by_role("button", name="Apply").click()
+    await expect(page).to_have_url(re.compile("q=without"))
+    await page.locator(".issue a").first.click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("without timeout")
+    await expect(page.get_by_text("holds the caller for ever")).to_be_visible()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_text("You are signed out.")).to_be_visible()
+    await page.goto("/")
+    await expect(page).to_have_url(town.url + "/sign-in")
+    await window.close()
+
+
+async def test_the_list_is_walked_by_keyboard(page: Page) -> None:
+    await page.goto("/projects/payments/issues")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#main")).to_be_focused()
+    items = page.locator(".issue a")
+    await page.keyboard.press("j")
+    await expect(items.nth(0)).to_be_focused()
+    await page.keyboard.press("j")
+    await page.keyboard.press("j")
+    await page.keyboard.press("k")
+    await expect(items.nth(1)).to_be_focused()
+    await page.keyboard.press("/")
+    await page.keyboard.type("timeout")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile(r"\?q=timeout$|\?state=open&q=timeout$|q=timeout"))
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile(r"/issues/[0-9a-f-]{36}$"))
+    await page.keyboard.press("u")
+    await page.wait_for_url(re.compile(r"/issues$"))
+
+
+async def test_a_filter_applies_at_once_and_pages_go_on(page: Page) -> None:
+    await page.goto("/projects/payments/issues")
+    await page.get_by_role("checkbox", name="Low").check()
+    await page.wait_for_url(re.compile("severity=low"))
+    assert "rule=" not in page.url
+    await expect(page.get_by_role("heading", name=re.compile(r"^\d+ open issues$"))).to_be_visible()
+    await page.get_by_role("link", name="Remove the filter low").click()
+    await expect(page).to_have_url(re.compile(r"/issues$"))
+    first = await page.locator(".issue a").first.get_attribute("href")
+    await page.get_by_role("link", name="Next page").click()
+    await expect(page).to_have_url(re.compile("cursor="))
+    assert await page.locator(".issue a").first.get_attribute("href") != first
+    await page.get_by_role("link", name="Back to the first page").click()
+    assert await page.locator(".issue a").first.get_attribute("href") == first
+
+
+async def test_colours_stay_as_chosen(page: Page) -> None:
+    await page.goto("/projects/payments/issues?state=fixed")
+    await page.get_by_role("button", name="Dark").click()
+    await expect(page).to_have_url(re.compile(r"state=fixed$"))
+    await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    background = await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert background == "rgb(14, 18, 23)"
+    await page.goto("/")
+    await expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_what_users_write_stays_text(town: Town, page: Page) -> None:
+    heard = listen(page)
+    for name in ("overview", "project", "issues", "issue-evil", "analysis-incomplete",
+                 "analysis-evil", "project-settings", "project-branch"):  # fmt: skip
+        await page.goto(address(town, PAGES[name]))
+        assert await page.locator("img, b, i, script:not([src])").count() == 0, name
+        content = await page.content()
+        assert "&lt;" in content, name
+        assert "javascript:" not in re.sub(r"\(javascript:alert\(1\)\)", "", content), name
+        assert "49" not in re.findall(r"&amp;(.{0,8})", content), name
+    assert heard == []
+
+
+async def test_a_token_is_shown_once_and_revoked(town: Town, page: Page) -> None:
+    await page.goto("/settings")
+    await page.get_by_label("Name").fill("build machine")
+    await page.get_by_role("button", name="Create token").click()
+    secret = (await page.locator("#token-secret").inner_text()).strip()
+    caller = await accounts.identify(town.context, secret, "token")
+    assert caller is not None
+    assert caller.scopes == {"read"}
+    await page.get_by_role("link", name="Ada Lovelace").click()
+    assert secret not in await page.content()
+    await page.get_by_role("button", name="Revoke build machine").click()
+    await expect(page.get_by_text("The token is revoked")).to_be_visible()
+    assert await accounts.identify(town.context, secret, "token") is None
+    await page.reload()
+    await expect(page.get_by_text("The token is revoked")).to_have_count(0)
+
+
+async def test_a_project_lives_from_its_form_to_its_typed_deletion(town: Town, page: Page) -> None:
+    await page.goto("/new")
+    await page.get_by_label("Short name").fill("Not A Slug")
+    await page.get_by_label("Name", exact=True).fill("Story")
+    await page.get_by_role("button", name="Create project").click()
+    await expect(page.get_by_label("Short name")).to_have_attribute("aria-invalid", "true")
+    await page.get_by_label("Short name").fill("story")
+    await page.get_by_role("button", name="Create project").click()
+    await expect(page).to_have_url(town.url + "/projects/story")
+    await expect(page.get_by_text("insight analyze . --upload --project story")).to_be_visible()
+    await page.get_by_role("link", name="Settings", exact=True).click()
+    await page.get_by_label("Add somebody by e-mail").fill("grace@example.org")
+    await page.locator("#role").select_option("triager")
+    await page.get_by_role("button", name="Add", exact=True).click()
+    await expect(page.get_by_label("Role of Grace Hopper")).to_have_value("triager")
+    await page.get_by_label("Add somebody by e-mail").fill("nobody@example.org")
+    await page.get_by_role("button", name="Add", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("nobody@example.org")
+    delete = page.get_by_role("button", name="Delete Story")
+    await expect(delete).to_be_disabled()
+    await page.get_by_label("Type story to confirm").fill("story")
+    await delete.click()
+    await expect(page.get_by_text("The project is deleted.")).to_be_visible()
+    names = [project.slug for project in await projects.visible(town.context, await town.caller())]
+    assert "story" not in names
+
+
+async def test_copying_puts_the_command_on_the_clipboard(browser: Browser, town: Town) -> None:
+    window = await context(browser, town, "new", permissions=["clipboard-read", "clipboard-write"])
+    page = await window.new_page()
+    await page.goto("/")
+    await page.get_by_role("button", name="Copy “insight analyze").click()
+    await expect(page.locator("#status")).to_have_text("Copied")
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert copied == "insight analyze . --upload"
+    await window.close()
