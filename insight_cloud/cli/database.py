@@ -19,65 +19,72 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_config = click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings file.  [default: insight.toml]"
+)
 
-@click.group()
+
+@click.group(epilog=statuses(1, 5, 6, 7))
 def command() -> None:
-    """The database: migrations and state."""
+    """Bring the database's schema up to date, and see where it stands."""
 
 
 @command.command(epilog=statuses(5, 6, 7))
-@click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print what would be done, do nothing.")
+@_config
 @json_option
-def migrate(*, plan_only: bool, as_json: bool) -> None:
-    """Run the migrations that the database has not seen yet, each in a transaction."""
-    changes = asyncio.run(_migrate(plan_only=plan_only))
-    emit([str(change) for change in changes], as_json=as_json, human=lambda: click.echo(changes))
-    if changes and not plan_only:
+def migrate(config: Path | None, *, plan_only: bool, as_json: bool) -> None:
+    """Run the migrations that the database has not seen, each in a transaction of its own."""
+    changes = asyncio.run(_migrate(config, plan_only=plan_only))
+    emit(tuple(changes), as_json=as_json, human=lambda: click.echo(str(changes)))
+    if not plan_only:
         say("The schema is up to date.")
 
 
-@command.command(epilog=statuses(1, 6))
+@command.command(epilog=statuses(1, 5, 6))
+@_config
 @json_option
 @click.pass_context
-def status(ctx: click.Context, *, as_json: bool) -> None:
+def status(ctx: click.Context, config: Path | None, *, as_json: bool) -> None:
     """Ask the database: how fast does it answer, which version, which migrations."""
-    report = asyncio.run(_status())
+    report = asyncio.run(_status(config))
 
     def human() -> None:
         for check in report.checks:
-            click.echo(f"{check.status:4}  {check.name:22}  {check.detail}")
+            click.echo(f"{check.status:4}  {check.name:20}  {check.detail}")
 
     emit(report.as_dict(), as_json=as_json, human=human)
-    if report.status == "fail":
+    if report.failed:
         ctx.exit(1)
 
 
-async def _migrate(*, plan_only: bool) -> Plan:
+async def _migrate(config: Path | None, *, plan_only: bool) -> Plan:
     from insight_cloud.database import migrations
 
-    async with _open() as pool:
-        if not plan_only:
-            return await migrations.apply(pool, _directory())
-        return migrations.plan(await migrations.read(pool), migrations.wanted(_directory()))
+    async with _pool(config) as pool:
+        if plan_only:
+            return migrations.plan(await migrations.read(pool), migrations.wanted(_directory()))
+        return await migrations.apply(pool, _directory())
 
 
-async def _status() -> Report:
+async def _status(config: Path | None) -> Report:
     from insight_cloud.core.report import Report
     from insight_cloud.database import check
 
-    async with _open() as pool:
+    async with _pool(config) as pool:
         return Report.of(await check(pool, migrations_directory=_directory()))
 
 
 def _directory() -> Path:
+    """Where the product's migrations are; its web half, which knows too, is slow to import."""
     from insight_cloud import app
 
     return Path(app.__path__[0]) / "migrations"
 
 
 @asynccontextmanager
-async def _open() -> AsyncIterator[Pool]:
+async def _pool(config: Path | None) -> AsyncIterator[Pool]:
     from insight_cloud import settings, wiring
 
-    async with wiring.database(settings.load().database) as pool:
-        yield pool
+    async with wiring.opened(settings.load(config)) as components:
+        yield components.pool

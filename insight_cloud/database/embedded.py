@@ -198,7 +198,6 @@ async def _start_keeper(directory: Path, sockets: Path, settings: Mapping[str, s
     outcome = await process.run(
         [*script, directory, sockets, programs, str(_server_uid()), *options],
         timeout_seconds=_PATIENCE_SECONDS,
-        environment={},
     )
     if outcome.status != 0:
         raise _ERRORS.get(outcome.status, Unavailable)(outcome.stderr_tail)

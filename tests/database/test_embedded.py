@@ -31,6 +31,7 @@ async def main():
 asyncio.run(main())
 """
 
+# ruff: noqa: ASYNC220, ASYNC240 - nothing else runs on the loop while a test looks at files
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root serves as somebody else")
 
 
@@ -42,7 +43,7 @@ def directory(tmp_path: Path) -> Path:
 @contextmanager
 def user(directory: Path, *, count: int = 1) -> Iterator[list[subprocess.Popen[str]]]:
     """Other processes of ours that use the server; each has it when this returns."""
-    command = [sys.executable, "-c", USER, directory]
+    command = [sys.executable, "-c", USER, str(directory)]
     children = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(count)

@@ -173,7 +173,7 @@ async def test_a_process_that_dies_while_it_migrates_leaves_the_way_free(
     async with Pool(database_url, min_size=1) as pool:
         sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
         async with asyncio.timeout(5):
-            while not await pool.fetch_value(sleeping):
+            while not await pool.fetch_value(sleeping):  # noqa: ASYNC110 - the server's state
                 await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
