@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
-import anyio.to_thread
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,26 +18,22 @@ from insight_cloud.settings import Settings
 
 PASSWORD = "a long enough secret"
 
-Run = Callable[..., Any]
+Run = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
-async def run(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Run]:
+def run(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `insight users ...` on the test's database; its event loop is its own."""
     monkeypatch.setenv("DATABASE_URL", migrated_url)
     monkeypatch.setenv("INSIGHT_SERVER__PUBLIC_URL", "https://insight.test/")
 
     async def run(*arguments: str, given: str = "") -> Result:
         def invoke() -> Result:
-            return CliRunner().invoke(users.command, _args(arguments), input=given)
+            return CliRunner().invoke(users.command, list(arguments), input=given)
 
-        return await anyio.to_thread.run_sync(invoke)
+        return await asyncio.to_thread(invoke)
 
     return run
-
-
-def _args(arguments: Sequence[str]) -> list[str]:
-    return list(arguments)
 
 
 async def _context(pool: Pool) -> api.Context:
@@ -122,7 +117,8 @@ async def test_a_token_is_the_only_thing_on_standard_output(run: Run, pool: Pool
     assert made.stdout.count("\n") == 1
     caller = await service.identify(await _context(pool), made.stdout.strip(), "token")
     assert caller is not None
-    assert (caller.user_id, caller.scopes) == (None, {"ingest", "read"})
+    assert caller.user_id is None
+    assert caller.scopes == {"ingest", "read"}
     life = await pool.fetch_value("select expires_at - created_at from api_tokens")
     assert life == timedelta(days=3)
 

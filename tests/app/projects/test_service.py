@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from insight_cloud.app.accounts import service as accounts
-from insight_cloud.app.accounts.models import Caller, Scope
+from insight_cloud.app.accounts.models import Caller, Role, Scope
 from insight_cloud.app.projects import service
 from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
 from insight_cloud.database import Pool
@@ -171,7 +171,7 @@ async def test_another_teams_project_looks_like_none(house: House) -> None:
 async def test_each_role_includes_those_before_it(house: House) -> None:
     ada, bob = await house.caller("ada"), await house.caller("bob")
     await service.create(house.context, ada, slug="demo", name="x")
-    roles = ("viewer", "triager", "maintainer")
+    roles: tuple[Role, ...] = ("viewer", "triager", "maintainer")
     for present, role in enumerate(roles):
         await service.put_member(house.context, ada, "demo", email="bob@example.com", role=role)
         for needed, one in enumerate(roles):
@@ -439,8 +439,8 @@ async def _fill(pool: Pool, project: int) -> None:
         "  values (%(p)s, 't', 'c', '', '', '', '') returning id),"
         " f as (insert into paths (project_id, path) values (%(p)s, 'x.py') returning id),"
         " i as (insert into issues (branch_id, rule_id, path_id, severity, category,"
-        "  run_category, state, message_key, message, first_analysis_id, last_analysis_id)"
-        "  select b.id, r.id, f.id, 3, 'security', '', 'open', 1, 'm', a.id, a.id"
+        "  run_category, state, message_key, message, first_analysis_id)"
+        "  select b.id, r.id, f.id, 3, 'security', '', 'open', 1, 'm', a.id"
         "  from b, r, f, a returning id, first_analysis_id)"
         " insert into issue_events (issue_id, analysis_id, event)"
         " select id, first_analysis_id, 'new' from i",
