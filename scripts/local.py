@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from insight_cloud import settings
-from insight_cloud.core.errors import INTERRUPTED, InsightError, Unavailable
+from insight_cloud.core.errors import INTERRUPTED, Conflict, InsightError, Unavailable
 from insight_cloud.core.report import stopwatch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,9 @@ INSIGHT = Path(sys.executable).with_name("insight")
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
+_INCOMPLETE = 3
+"""Exit status of `insight analyze` when a detector failed; the others' findings were sent."""
+
 SAMPLE = "requests"
 SAMPLE_VERSION = "2.32.5"
 
@@ -220,22 +223,30 @@ def fetch(into: Path) -> None:
 
 
 def analyse(url: str, directory: Path, name: str, version: str) -> None:
-    """Run every detector on `directory` and send the findings to the service."""
-    token = insight("users", "token", "--name", "make-up", "--scope", "ingest").strip()
+    """Run every detector on `directory` and send the findings to the service.
+
+    Raises:
+        Unavailable: nothing arrived. A detector that failed is told, and is no such failure.
+    """
+    token = insight("users", "token", "--name", "make up", "--scope", "ingest", "--days", "1")
     with stopwatch() as watch:
         insight(
             *("analyze", str(directory), "--upload", "--server", url),
             *("--project", name, "--branch", "main", "--commit", version),
+            *("--output", str(STATE / "findings.txt"), "--cache-dir", str(STATE / "cache")),
+            accepted=(0, _INCOMPLETE),
             INSIGHT_CLIENT__TOKEN=token,
         )
     say(f"{name} {version.removeprefix('v')} was analysed in {watch.seconds:.1f} s")
 
 
-def insight(*arguments: str, **variables: str) -> str:
-    """Run the command `insight` and return what it prints; its messages go to the terminal.
+def insight(
+    *arguments: str, accepted: tuple[int, ...] = (0,), quiet: bool = False, **variables: str
+) -> str:
+    """Run `insight` and return what it prints; its messages go to the terminal unless `quiet`.
 
     Raises:
-        Unavailable: it failed, after saying why.
+        Unavailable: it ended with another status than `accepted`, after saying why.
     """
     done = subprocess.run(
         [INSIGHT, *arguments],
@@ -243,15 +254,16 @@ def insight(*arguments: str, **variables: str) -> str:
         env=environment() | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else None,
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode not in accepted:
         raise Unavailable(
             f"`insight {' '.join(arguments)}` ended with {done.returncode}; "
             f"the service's log ends with:\n{log_end()}"
         )
-    return done.stdout
+    return done.stdout.strip()
 
 
 # -- what is said ----------------------------------------------------------------------------
@@ -259,14 +271,24 @@ def insight(*arguments: str, **variables: str) -> str:
 
 def summarise(url: str, process: int, state: str) -> None:
     """Say where the service is, what it costs and how to sign in."""
-    sign_in = insight("users", "link").strip()
+    mebibytes = memory_bytes(process) / 2**20
     say(
         f"\nInsight Cloud {state}.\n"
         f"  page     {url}\n"
-        f"  sign in  {sign_in}\n"
-        f"  memory   {memory_bytes(process) / 2**20:.0f} MiB, without PostgreSQL\n"
+        f"  sign in  {sign_in()}\n"
+        f"  memory   {mebibytes:.0f} MiB, without PostgreSQL\n"
         f"  stop     make down"
     )
+
+
+def sign_in() -> str:
+    """How somebody gets in: a link for the first administrator, or where to find another way."""
+    status = Conflict.exit_status
+    link = insight("users", "link", accepted=(0, status), quiet=True)
+    if link:
+        return f"{link}  (works once, for the first administrator)"
+    where = f"INSIGHT_DATABASE__DIRECTORY={short(STATE / 'postgres')} {short(INSIGHT)}"
+    return f"there is an administrator already; for a new password: {where} users link EMAIL"
 
 
 def memory_bytes(process: int) -> int:

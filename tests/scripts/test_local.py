@@ -76,6 +76,8 @@ def test_a_running_service_is_found_and_stopped(monkeypatch: pytest.MonkeyPatch)
     local.INSIGHT.chmod(0o755)
     monkeypatch.setattr(local, "healthy", lambda _: True)
     with local.started(_NOBODY_LISTENS) as process:
+        while local.pid() is None:  # the kernel shows the command line a moment after the start
+            assert local.alive(process)
         assert local.pid() == process
     assert local.alive(process)
     local.down()
