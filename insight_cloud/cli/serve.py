@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging.config
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -134,7 +135,6 @@ def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stop
     from uvicorn.supervisors import Multiprocess
 
     from insight_cloud import wiring
-    from insight_cloud.app import web
 
     with _runner() as runner:
         stack = contextlib.AsyncExitStack()
@@ -148,11 +148,20 @@ def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stop
         try:
             runner.run(begin())
             stopping.serving = True
-            config = _config(partial(web.create, settings))
+            config = _config(partial(_worker, settings, os.getpid()))
             config.workers = settings.server.workers
             Multiprocess(config, sockets=[listener]).run()
         finally:
             runner.run(stack.aclose())
+
+
+def _worker(settings: Settings, parent: int) -> Any:
+    """Build the application in a process of its own, which must not outlive `parent`."""
+    from insight_cloud.app import web
+    from insight_cloud.core import process
+
+    process.end_with_parent(parent)
+    return web.create(settings)
 
 
 def _runner() -> asyncio.Runner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -46,6 +47,19 @@ def test_a_second_start_keeps_what_was_there(home: Path) -> None:
         with httpx.Client(base_url=service.url) as client:
             assert all(client.get("/api/health").is_success for _ in range(10))
     assert servers_of(home) == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_service_leaves_nothing_behind(home: Path, workers: str) -> None:
+    with served(home, "--workers", workers) as service:
+        service.process.kill()
+        service.process.wait()
+        deadline = time.monotonic() + 30
+        while servers_of(home) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert servers_of(home) == []
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{service.url}/api/health")
 
 
 def test_a_taken_port_is_said_before_anything_starts(home: Path) -> None:
