@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]  # no types
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from insight_cloud.app.accounts import COOKIE
@@ -67,7 +68,7 @@ def address(town: Town, path: str) -> str:
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    if not CHROMIUM.exists():
+    if not await asyncio.to_thread(CHROMIUM.exists):
         if os.environ.get("CI") == "true":
             pytest.fail(f"no browser at {CHROMIUM}; set TEST_CHROMIUM")
         pytest.skip(f"no browser at {CHROMIUM}; set TEST_CHROMIUM to one")
@@ -116,10 +117,12 @@ async def page(browser: Browser, town: Town) -> AsyncIterator[Page]:
 async def inspect(page: Page, name: str, mode: Mode) -> None:
     """What must be true of every page."""
     if SCREENSHOTS:
-        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}-{mode}.png", full_page=True)
+        await page.screenshot(path=f"{SCREENSHOTS}/{name}-{mode}.png", full_page=True)
     overflow = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert overflow <= 0, f"{overflow} pixels too wide"
-    found = await Axe().run(page)
+    # Nothing but the colours differs in the dark.
+    options = {"runOnly": ["color-contrast"]} if mode == "dark" else None
+    found = await Axe().run(page, options=options)
     assert found.violations_count == 0, found.generate_report()
 
 
@@ -215,7 +218,7 @@ async def test_the_list_is_walked_by_keyboard(page: Page) -> None:
     await page.keyboard.press("/")
     await page.keyboard.type("timeout")
     await page.keyboard.press("Enter")
-    await page.wait_for_url(re.compile(r"\?q=timeout$|\?state=open&q=timeout$|q=timeout"))
+    await page.wait_for_url(re.compile("q=timeout"))
     await page.keyboard.press("j")
     await page.keyboard.press("Enter")
     await page.wait_for_url(re.compile(r"/issues/[0-9a-f-]{36}$"))
@@ -259,7 +262,6 @@ async def test_what_users_write_stays_text(town: Town, page: Page) -> None:
         content = await page.content()
         assert "&lt;" in content, name
         assert "javascript:" not in re.sub(r"\(javascript:alert\(1\)\)", "", content), name
-        assert "49" not in re.findall(r"&amp;(.{0,8})", content), name
     assert heard == []
 
 
@@ -278,6 +280,36 @@ async def test_a_token_is_shown_once_and_revoked(town: Town, page: Page) -> None
     assert await accounts.identify(town.context, secret, "token") is None
     await page.reload()
     await expect(page.get_by_text("The token is revoked")).to_have_count(0)
+
+
+async def test_another_browser_is_signed_out(town: Town, page: Page) -> None:
+    other = await town.session("ada")
+    await page.goto("/settings")
+    row = page.get_by_role("row").filter(has_text="Firefox on Linux")
+    before = await row.count()
+    await row.filter(has_not_text="this one").get_by_role("button").first.click()
+    await expect(page.get_by_text("Signed out there.")).to_be_visible()
+    await expect(row).to_have_count(before - 1)
+    assert await accounts.identify(town.context, other, "session") is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_link_sets_a_new_password_once(browser: Browser, town: Town, mode: Mode) -> None:
+    link = f"/welcome/{await accounts.password_link(town.context, 'evil@example.org')}"
+    window = await context(browser, town, **look(mode))
+    page = await window.new_page()
+    await page.goto(link)
+    await inspect(page, "welcome", mode)
+    await page.get_by_label("Password").fill("evil@example.org")
+    await page.get_by_role("button", name="Save and sign in").click()
+    await expect(page.get_by_label("Password")).to_have_attribute("aria-invalid", "true")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Save and sign in").click()
+    await expect(page.get_by_text("Welcome.")).to_be_visible()
+    answer = await page.goto(link)
+    assert answer is not None
+    assert answer.status == 404
+    await window.close()
 
 
 async def test_a_project_lives_from_its_form_to_its_typed_deletion(town: Town, page: Page) -> None:

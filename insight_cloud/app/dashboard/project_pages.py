@@ -28,7 +28,7 @@ __all__ = ["router"]
 
 router = APIRouter()
 
-_RECENT = 10
+_RECENT = 6
 _TOP = 8
 _LISTED = 50
 _OF_ANALYSIS = 25

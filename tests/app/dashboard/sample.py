@@ -39,7 +39,8 @@ HEAD = views.ProjectHead(
 
 
 def frame(title: str, **more: Any) -> Frame:
-    return Frame(**{"title": title, "now": NOW, "viewer": VIEWER} | more)
+    values: dict[str, Any] = {"title": title, "now": NOW, "viewer": VIEWER}
+    return Frame(**values | more)
 
 
 def analysis(commit: str, **more: Any) -> views.AnalysisLine:
@@ -272,7 +273,7 @@ Checks for calls of `requests` without a `timeout`.
 A server that never answers holds the caller for ever. See [the manual](https://example.org/manual).
 
 ```python
-requests.get("https://www.example.com/a/very/long/address/that/has/to/wrap/on/a/phone?x=1", timeout=5)
+requests.get("https://www.example.com/a/long/address/that/has/to/wrap/on/a/phone?x=1", timeout=5)
 ```
 
 - [not a link](javascript:alert(1)) <img src=x onerror=alert(1)>

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +24,7 @@ from insight_cloud.app.analyses import service as analyses
 from insight_cloud.app.analyses.models import Submission, Upload
 from insight_cloud.app.issues import service as issues
 from insight_cloud.app.issues.models import Filter, Issue
+from insight_cloud.app.issues.queries import named
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import write
@@ -57,6 +58,10 @@ requests.get("https://www.example.org/a/rather/long/address/that/has/to/wrap?pag
 <img src=x onerror=alert(1)>
 """
 
+_INJECTION = (
+    "Workflow passes `${{ github.event.pull_request.title }}` to a shell; an attacker controls "
+    "it, and everything the runner may do is theirs"
+)
 _RULES: tuple[tuple[str, str, Severity, Category, str, str], ...] = (
     ("ruff", "S608", "critical", "security", "hardcoded-sql-expression",
      "Possible SQL injection vector through string-based query construction"),
@@ -74,8 +79,7 @@ _RULES: tuple[tuple[str, str, Severity, Category, str, str], ...] = (
     ("jscpd", "duplicate", "low", "duplication", "Duplicated code",
      "31 lines are the same as in src/web/forms.py:120"),
     ("zizmor", "template-injection", "high", "security", "Template injection",
-     "Workflow passes `${{ github.event.pull_request.title }}` to a shell; an attacker controls "
-     "it, and everything the runner may do is theirs"),
+     _INJECTION),
 )  # fmt: skip
 _PATHS = (
     "src/ledger/queries.py",
@@ -110,6 +114,16 @@ class Town:
         assert caller is not None
         return caller
 
+    def calls(self) -> dict[str, int]:
+        """How often each statement was sent until now."""
+        return {one.name: one.calls for one in self.context.pool.recorder.statements()}
+
+    @property
+    def counting(self) -> set[str]:
+        """The statements about issues that count rows."""
+        found = (one for one in vars(named)["_queries"].values() if "count(*)" in one.text)
+        return {one.name for one in found}
+
 
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -124,6 +138,7 @@ async def open_town(pool: Pool) -> AsyncIterator[Town]:
         app = web.create(settings, Components(pool))
         town = Town(api.Context(pool, settings), app, f"http://127.0.0.1:{port}")
         await _settle(town)
+        await _age(pool)
         server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
@@ -135,9 +150,10 @@ async def open_town(pool: Pool) -> AsyncIterator[Town]:
 
 
 class _Server(uvicorn.Server):
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Leave the signals to pytest."""
-        return contextlib.nullcontext()
+        yield
 
 
 # -- who and what ----------------------------------------------------------------------------
@@ -162,6 +178,18 @@ async def _settle(town: Town) -> None:
         town.context, ada, name=EVIL, scopes=["ingest"], project="payments", days=90
     )
     await accounts.add_token(town.context, ada, name="laptop", scopes=["read"], days=30)
+
+
+async def _age(pool: Pool) -> None:
+    """What the database dates itself happened when the upload did."""
+    await pool.execute(
+        "update issues i set created_at = a.created_at"
+        " from analyses a where a.id = i.first_analysis_id"
+    )
+    await pool.execute(
+        "update issue_events e set created_at = a.created_at"
+        " from analyses a where a.id = e.analysis_id"
+    )
 
 
 async def _payments(town: Town, ada: Caller) -> None:
@@ -314,7 +342,7 @@ def _evil() -> Run:
                 code="x<y>.'--",
                 name=EVIL,
                 summary=EVIL,
-                help=f"{EVIL}\n\n<script>alert(1)</script> [x](javascript:alert(1)) ![p](//e.org/p)",
+                help=f"{EVIL}\n\n<script>alert(1)</script> [x](javascript:alert(1))",
                 help_uri="javascript:alert(1)",
             ),
         ),
