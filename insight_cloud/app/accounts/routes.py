@@ -124,7 +124,8 @@ async def logout(
     secret = body.refresh_token if body else await _proved(request, context)
     await service.sign_out(context, secret)
     response = Response(status_code=204, headers={"cache-control": "no-store"})
-    identify.forget(response, request)
+    if body is None:
+        identify.forget(response, request)
     return response
 
 
