@@ -32,6 +32,8 @@ STOP_SECONDS = 30.0
 _LISTENING = "Insight Cloud is on "
 """What `insight serve` says when everything is prepared."""
 
+_PORT_TAKEN = "insight: cannot listen on "
+
 _INCOMPLETE = 3
 """Exit status of `insight analyze` when a detector failed; the others' findings were sent."""
 
@@ -133,7 +135,8 @@ def wait_until_ready(url: str, process: int, child: subprocess.Popen[bytes] | No
     while time.monotonic() < until:
         ended = pid() is None if child is None else child.poll() is not None
         if ended:
-            raise Unavailable(f"the service ended before it was ready:\n{log_end()}")
+            hint = "\nAnother port: INSIGHT_SERVER__PORT=8001 make up" * (_PORT_TAKEN in read_log())
+            raise Unavailable(f"the service ended before it was ready:\n{log_end()}{hint}")
         # Both: another program may answer at this address while ours finds it taken.
         if _LISTENING in read_log() and healthy(url):
             return
@@ -226,7 +229,9 @@ def fetch(into: Path) -> None:
     archive = next(into.glob(f"{name}.tar.*"))
     with tempfile.TemporaryDirectory(dir=into) as unpacked:
         # The program, because Python's own refuses paths that lead outside only from 3.11.4 on.
-        subprocess.run(["tar", "--extract", "--file", archive, "--directory", unpacked], check=True)
+        subprocess.run(
+            ["/bin/tar", "--extract", "--file", archive, "--directory", unpacked], check=True
+        )
         (Path(unpacked) / name).rename(into / name)  # whole, or not at all
 
 
