@@ -48,7 +48,7 @@ def test_a_service_that_ends_early_is_told_with_the_end_of_its_log() -> None:
 
 
 def test_a_failure_after_the_start_stops_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    _service("exec sleep 100")
+    _service("echo Insight Cloud is on an address; exec sleep 100")
     monkeypatch.setattr(local, "healthy", lambda _: True)
     with pytest.raises(KeyboardInterrupt):
         _be_interrupted()
@@ -71,8 +71,18 @@ def test_a_service_that_never_gets_ready_is_given_up(monkeypatch: pytest.MonkeyP
         pytest.fail("it is not ready")
 
 
+def test_another_program_at_the_address_is_not_taken_for_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _service("sleep 0.3; echo cannot listen: in use >&2; exit 6")
+    monkeypatch.setattr(local, "healthy", lambda _: True)
+    with pytest.raises(Unavailable, match="in use"), local.started(_NOBODY_LISTENS):
+        pytest.fail("it is not ours")
+
+
 def test_a_running_service_is_found_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    local.INSIGHT.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(100)\n")
+    program = "import time\nprint('Insight Cloud is on an address', flush=True)\ntime.sleep(100)\n"
+    local.INSIGHT.write_text(f"#!{sys.executable}\n{program}")
     local.INSIGHT.chmod(0o755)
     monkeypatch.setattr(local, "healthy", lambda _: True)
     with local.started(_NOBODY_LISTENS) as process:
