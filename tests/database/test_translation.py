@@ -59,7 +59,7 @@ class Unknown:
         ("select * from nowhere", {}, Unavailable),
         ("select nothing from users", {}, Unavailable),
         ("select nothing(1)", {}, Unavailable),
-        ("selekt 1", {}, InsightError),
+        ("select from from", {}, InsightError),
         ("select 1; select %(a)s", {"a": 1}, InsightError),
         ("select %(a)s", {"b": 1}, InsightError),
         ("select %(a)s, %s", {"a": 1}, InsightError),
