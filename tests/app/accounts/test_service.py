@@ -6,7 +6,7 @@ from datetime import timedelta
 import argon2
 import pytest
 
-from insight_cloud.app.accounts import passwords, secret, service
+from insight_cloud.app.accounts import passwords, queries, secret, service
 from insight_cloud.app.accounts.models import Session, Tokens
 from insight_cloud.core.errors import (
     Conflict,
@@ -581,6 +581,34 @@ async def test_a_session_does_not_begin_with_a_password_that_was_just_replaced(
         assert await house.count("refresh_tokens") == 0
         back = await service.password_link(house.context, "ada@example.com")
         await service.redeem(house.context, back, password=PASSWORD)
+
+
+async def test_a_session_waits_for_a_change_of_the_password_that_is_under_way(
+    house: House, pool: Pool
+) -> None:
+    await house.user("ada")
+    account = await queries.find_account(pool, "ada@example.com")
+    assert account is not None
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+    async with pool.transaction() as db:
+        await queries.set_password(db, user_id=account.id, password_hash="new")
+        begin = asyncio.create_task(
+            queries.add_session(
+                pool,
+                digest=secret.digest("x"),
+                account=account,
+                family=None,
+                now=house.time,
+                expires_at=house.time + timedelta(days=7),
+                user_agent="",
+            )
+        )
+        async with asyncio.timeout(30):
+            while not begin.done() and await pool.fetch_value(waiting) == 0:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+        await queries.end_all(db, user_id=account.id)
+    assert await begin is False
+    assert await house.count("sessions") == 0
 
 
 async def test_there_is_no_password_link_for_nobody(house: House) -> None:
