@@ -26,7 +26,8 @@ CODE: dict[str, str | bytes] = {
     "p/__init__.py": "",
     "p/a.py": "import os\nfrom p import b\n" + FUNCTION,
     "p/b.py": "from p import a\n" + FUNCTION,
-    "p/c.py": f"TOKEN = '{'ghp_'}{'a1B2c3D4e5F6' * 3}'\ndef f(a, b, c, d, e, g, h, i):\n    return a\n",
+    "p/c.py": f"TOKEN = '{'ghp_'}{'a1B2c3D4e5F6' * 3}'\n"
+    "def f(a, b, c, d, e, g, h, i):\n    return a\n",
     "p/bad.py": "def (:\n",
 }
 
@@ -190,9 +191,9 @@ async def test_the_trees_own_configuration_changes_nothing_and_nothing_of_it_run
 
 async def test_nothing_is_written_into_the_tree(tmp_path: Path) -> None:
     write(tmp_path, CODE)
-    before = sorted(tmp_path.rglob("*"))
+    before = sorted(tmp_path.rglob("*"))  # noqa: ASYNC240 - a test may wait for its disk
     await detectors.analyze(tmp_path)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before  # noqa: ASYNC240 - a test may wait for its disk
 
 
 async def test_cancelling_kills_the_children_and_removes_the_scratch(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ async def test_cancelling_kills_the_children_and_removes_the_scratch(tmp_path: P
     waiting = replace(ruff.detector, run=wait)
     task = asyncio.create_task(detectors.analyze(tmp_path, detectors=(waiting,)))
     async with asyncio.timeout(30):
-        while not (pid.exists() and pid.read_text().strip()):
+        while not (pid.exists() and pid.read_text().strip()):  # noqa: ASYNC110 - a file, not an event, tells
             await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
