@@ -47,14 +47,12 @@ def test_the_shortest_cycle_is_a_cycle_and_no_node_has_a_shorter(
 
 
 def _around(graph: dict[str, set[str]], start: str, component: tuple[str, ...]) -> int:
-    level, length = {start}, 0
-    while True:
+    """The length of the shortest way back to `start` that is not a step on the spot."""
+    level, length = graph[start] - {start}, 1
+    while start not in level:
         level = {other for node in level for other in graph.get(node, set())} & set(component)
         length += 1
-        if start in level and (length > 1 or start not in graph[start]):
-            return length
-        if length == 1:
-            level -= {start}
+    return length
 
 
 def test_a_long_chain_needs_no_recursion() -> None:

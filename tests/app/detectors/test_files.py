@@ -102,7 +102,7 @@ async def test_a_repository_inside_is_left_out(tmp_path: Path) -> None:
 async def test_weird_names_are_kept_and_impossible_ones_named(tmp_path: Path) -> None:
     weird = ["with space.py", "new\nline.py", "-dash.py", "ünï.py", "#[x]{y}%20.py", "'\"$(id).py"]
     repository(tmp_path, dict.fromkeys(weird, ""))
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.py")).touch()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.py")).touch()  # noqa: ASYNC240 - a test may wait for its disk
     assert await names(tmp_path) == sorted(weird)
     assert await reasons(tmp_path) == {r"bad\xff.py": "its name is not UTF-8"}
 
@@ -121,7 +121,7 @@ async def test_weird_names_are_kept_and_impossible_ones_named(tmp_path: Path) ->
     ],
 )
 async def test_vendored_and_generated_code_is_not_the_teams_own(
-    tmp_path: Path, name: str, content: str, own: bool
+    tmp_path: Path, name: str, content: str, *, own: bool
 ) -> None:
     write(tmp_path, {name: content})
     (file,) = (await files.read(tmp_path)).files
@@ -138,7 +138,7 @@ async def test_what_is_not_there_or_no_directory_is_refused(tmp_path: Path) -> N
     with pytest.raises(Refused, match="cannot read"):
         await files.read(tmp_path / "loop")
     bad = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
-    bad.mkdir()
+    bad.mkdir()  # noqa: ASYNC240 - a test may wait for its disk
     with pytest.raises(Refused, match="not UTF-8"):
         await files.read(bad)
 

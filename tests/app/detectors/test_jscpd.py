@@ -36,7 +36,7 @@ async def test_equal_copies_keep_identities_apart(tmp_path: Path) -> None:
 async def test_weird_names(tmp_path: Path) -> None:
     weird = ["with space.py", "new\nline.py", "-x.py", "ünï.py", "%41.py", "[a]*.py"]
     write(tmp_path, dict.fromkeys(weird, FUNCTION))
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.py")).write_text(FUNCTION)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.py")).write_text(FUNCTION)  # noqa: ASYNC240 - a test may wait for its disk
     done = await run(tmp_path, jscpd.detector)
     found = {place.path for each in done.findings for place in each.related}
     assert found | {path(each) for each in done.findings} == set(weird)

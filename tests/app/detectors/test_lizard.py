@@ -54,7 +54,7 @@ async def test_odd_code_and_odd_bytes_are_no_failure(tmp_path: Path) -> None:
             "broken.py": "def (:\n  ))) '''",
             "latin.c": b"int f(void) { return '\xe9'; }",
             "deep.js": "(" * 20_000,
-            "over.py": "def g(a, b, c, d, e, g, h, i): pass\n",
+            "over.py": "def g(a, b, c, d, e, g, h, i):\n    pass\n",
         },
     )
     done = await run(tmp_path, lizard.detector)

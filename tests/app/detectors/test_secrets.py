@@ -49,7 +49,9 @@ async def test_tests_and_documents_count_less(tmp_path: Path) -> None:
     names = ["app.py", "tests/a.py", "README.md", "config.example.yml", "docs/x.txt"]
     write(tmp_path, dict.fromkeys(names, SECRETS["github-token"]))
     done = await run(tmp_path, secrets.detector)
-    assert {place[1]: each.severity for place, each in zip(places(done), done.findings)} == {
+    assert {
+        place[1]: each.severity for place, each in zip(places(done), done.findings, strict=True)
+    } == {
         "app.py": "critical",
         "tests/a.py": "medium",
         "README.md": "medium",

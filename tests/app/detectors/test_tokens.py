@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ _random = random.Random(7)
 def made(size: int, letters: str = string.ascii_letters + string.digits) -> str:
     while True:
         value = "".join(_random.choices(letters, k=size))
-        if not tokens.is_placeholder(value):
+        if size < 20 or not tokens.is_placeholder(value):
             return value
 
 
@@ -39,7 +40,8 @@ SECRETS = {
     "gitlab-runner": "glrt-" + made(20),
     "slack-token": f"xoxb-{made(11, '0123456789')}-{made(12, '0123456789')}-{made(24)}",
     "slack-app-token": f"xapp-1-A{made(8, UPPER)}-{made(12, '0123456789')}-{made(64, HEX)}",
-    "slack-webhook": f"https://hooks.slack.com/services/T{made(8, UPPER)}/B{made(8, UPPER)}/{made(24)}",
+    "slack-webhook": "https://hooks.slack.com/services/"
+    f"T{made(8, UPPER)}/B{made(8, UPPER)}/{made(24)}",
     "stripe-key": "sk_live_" + made(24),
     "stripe-test-key": "sk_test_" + made(24),
     "stripe-webhook": "whsec_" + made(32),
@@ -143,7 +145,7 @@ def test_generic_ones_are_found_only_when_asked_for() -> None:
 def test_any_text_can_be_searched_and_spans_never_overlap(text: str) -> None:
     found = tokens.find(f"{text} {SECRETS['github-token']} {text}")
     spans = [(secret.start, secret.end) for secret in found]
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 @given(st.text(min_size=1))
