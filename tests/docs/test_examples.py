@@ -43,6 +43,11 @@ def test_every_example_names_a_language_that_is_checked_here() -> None:
     assert unknown == []
 
 
+def test_no_command_hides_in_an_example_that_is_not_checked() -> None:
+    hiding = [str(example) for example in _of("text") if re.search(r"^\$ ", example.text, re.M)]
+    assert hiding == []
+
+
 @pytest.mark.parametrize("example", _of("console"), ids=str)
 def test_the_commands_of_an_example_exist(example: Example) -> None:
     for command, _ in example.steps():
