@@ -143,7 +143,7 @@ def commands_page() -> str:
 
 def command_page(name: str) -> str:
     """The help of one command and of everything below it."""
-    context = _context(insight, None, "insight")
+    context = context_of(insight, None, "insight")
     command = insight.get_command(context, name)
     assert command is not None, name  # noqa: S101 - the name comes from the list
     lines = []
@@ -153,13 +153,13 @@ def command_page(name: str) -> str:
 
 
 def _command_names() -> list[str]:
-    return insight.list_commands(_context(insight, None, "insight"))
+    return insight.list_commands(context_of(insight, None, "insight"))
 
 
 def _walk(
     command: click.Command, parent: click.Context, name: str, level: int = 1
 ) -> Iterator[tuple[int, str, str]]:
-    context = _context(command, parent, name)
+    context = context_of(command, parent, name)
     yield level, context.command_path, _help(command, parent, name)
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
@@ -170,11 +170,16 @@ def _walk(
 
 def _help(command: click.Command, parent: click.Context | None, name: str) -> str:
     """The help text at a fixed width, so that it does not depend on the terminal."""
-    context = _context(command, parent, name)
+    context = context_of(command, parent, name)
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
 
 
-def _context(command: click.Command, parent: click.Context | None, name: str) -> click.Context:
+def context_of(command: click.Command, parent: click.Context | None, name: str) -> click.Context:
+    """The context in which a command's help is the same on every terminal.
+
+    click keeps a command's help option as the first context names it: whoever asks a command
+    about itself beside us takes this one too.
+    """
     own = dict(command.context_settings)
     own.update(terminal_width=90, max_content_width=90)
     return click.Context(command, parent, name, **own)

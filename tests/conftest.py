@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,13 +17,26 @@ from tests import postgres
 MIGRATIONS = Path(insight_cloud.__file__).parent / "app" / "migrations"
 
 
+_DIRECTORY = "TESTS_POSTGRES_DIRECTORY"
+"""The variable by which the processes of one run know where their common server is."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="insight-tests-", dir=postgres.fast_directory())
+        os.environ[_DIRECTORY] = folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(_DIRECTORY), ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-async def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def embedded_url() -> AsyncIterator[str]:
     """The embedded server; the processes of one run share it, and the last one stops it."""
-    directory = tmp_path_factory.getbasetemp()
-    if directory.name.startswith("popen-"):
-        directory = directory.parent
-    async with embedded.server(directory / "postgres", settings=postgres.UNSAFE) as url:
+    directory = Path(os.environ[_DIRECTORY]) / "postgres"
+    async with embedded.server(directory, settings=postgres.UNSAFE) as url:
         yield url
 
 

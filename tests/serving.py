@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import httpx
 
 __all__ = ["Served", "insight", "served"]
 
@@ -26,10 +29,11 @@ class Served:
         self.lines: list[str] = []
         self._ready = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
-        if not self._ready.wait(60):
-            process.kill()
-            raise AssertionError(f"the service did not start:\n{self.said}")
+        self._ready.wait(60)
         self.url = self.find(r"Insight Cloud is on (\S+)")
+        while not self._answers():
+            assert process.poll() is None, self.said
+            time.sleep(0.05)
 
     @property
     def said(self) -> str:
@@ -42,20 +46,27 @@ class Served:
         assert match is not None, f"{pattern!r} is not in:\n{self.said}"
         return match[1]
 
-    def run(self, *arguments: str, cwd: Path | None = None) -> str:
+    def run(self, *arguments: str, cwd: Path | None = None, given: str = "") -> str:
         """Run another `insight` command beside it; return its standard output."""
-        return insight(*arguments, environment=self.environment, cwd=cwd).stdout.strip()
+        done = insight(*arguments, environment=self.environment, cwd=cwd, given=given)
+        return done.stdout.strip()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to stop and return its exit status."""
         self.process.send_signal(number)
         return self.process.wait(30)
 
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/api/health", timeout=20).is_success
+        except httpx.TransportError:
+            return False
+
     def _listen(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
-            if "Application startup complete" in line:
+            if "Insight Cloud is on" in line:
                 self._ready.set()
         self.process.stderr.close()
         self._ready.set()

@@ -21,7 +21,17 @@ from fastapi.requests import HTTPConnection
 from starlette.exceptions import HTTPException
 
 from insight_cloud.core.asgi import App, Message, Receive, Scope, Send, header, send_problem
-from insight_cloud.core.errors import InsightError, Invalid, RateLimited, Unavailable
+from insight_cloud.core.errors import (
+    Conflict,
+    InsightError,
+    Invalid,
+    Missing,
+    RateLimited,
+    Refused,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from insight_cloud.database import Pool
@@ -135,12 +145,28 @@ ErrorPage = Callable[[Request, Problem, dict[str, str]], Response]
 """Makes the page that tells a person what went wrong; the headers belong on it."""
 
 
+_MEANINGS = {400: "Not JSON", 415: "Unsupported media type"} | {
+    error.http_status: error.title
+    for error in (
+        Unauthenticated,
+        Refused,
+        Missing,
+        Conflict,
+        TooLarge,
+        Invalid,
+        RateLimited,
+        Unavailable,
+    )
+}
+"""In our words: the standard library's phrases differ between versions of Python."""
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document that a route may answer with problem documents of `statuses`."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
-            "description": HTTPStatus(status).phrase,
+            "description": _MEANINGS[status],
             "content": {PROBLEM_JSON: {"schema": schema}},
         }
         for status in statuses

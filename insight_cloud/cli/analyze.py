@@ -37,6 +37,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
     type=click.Choice(["human", "json", "sarif"]),
     default="human",
     show_default=True,
+    help="How the result is written.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write the result to this file.")
 @click.option("--detectors", "names", help="Only these, by name, with commas between.")

@@ -49,7 +49,13 @@ def list_(*, as_json: bool) -> None:
 
 @command.command(epilog=statuses(1))
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--timeout", default=60.0, type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for each detector.",
+)
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, *, path: Path | None, timeout: float, as_json: bool) -> None:

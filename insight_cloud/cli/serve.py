@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import logging.config
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+}
 
 
 @click.command(epilog=statuses(5, 6))
@@ -47,7 +54,7 @@ def command(
     wanted = {"host": host, "port": port, "workers": workers}
     overrides = {name: value for name, value in wanted.items() if value is not None}
     settings = settings_module.load(config, overrides={"server": overrides})
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    logging.config.dictConfig(_LOGGING)
     stopping = _Stopping()
     with _listening(settings) as listener, contextlib.suppress(asyncio.CancelledError):
         settings = _at_port(settings, listener.getsockname()[1])
@@ -128,7 +135,6 @@ def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stop
     from uvicorn.supervisors import Multiprocess
 
     from insight_cloud import wiring
-    from insight_cloud.app import web
 
     with _runner() as runner:
         stack = contextlib.AsyncExitStack()
@@ -142,11 +148,20 @@ def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stop
         try:
             runner.run(begin())
             stopping.serving = True
-            config = _config(partial(web.create, settings))
+            config = _config(partial(_worker, settings, os.getpid()))
             config.workers = settings.server.workers
             Multiprocess(config, sockets=[listener]).run()
         finally:
             runner.run(stack.aclose())
+
+
+def _worker(settings: Settings, parent: int) -> Any:
+    """Build the application in a process of its own, which must not outlive `parent`."""
+    from insight_cloud.app import web
+    from insight_cloud.core import process
+
+    process.end_with_parent(parent)
+    return web.create(settings)
 
 
 def _runner() -> asyncio.Runner:
@@ -164,7 +179,7 @@ def _config(factory: Any) -> Any:
         factory=True,
         loop="uvloop",
         http="httptools",
-        log_config=None,
+        log_config=_LOGGING,
         access_log=False,
         server_header=False,
         proxy_headers=False,

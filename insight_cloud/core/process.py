@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,22 @@ from pathlib import Path
 from insight_cloud.core.errors import Missing
 from insight_cloud.core.report import stopwatch
 
-__all__ = ["Outcome", "run"]
+__all__ = ["Outcome", "end_with_parent", "run"]
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CHUNK_BYTES = 64 * 1024
+
+
+def end_with_parent(parent: int) -> None:
+    """Be told to stop (SIGTERM) when the process `parent`, which started this one, is gone.
+
+    On Linux; elsewhere nothing is arranged.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it was gone before we asked
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)

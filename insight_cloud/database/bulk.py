@@ -17,15 +17,20 @@ from insight_cloud.core.errors import InsightError, Invalid
 from insight_cloud.database import translation
 from insight_cloud.database.statements import Link
 
-__all__ = ["FOREIGN", "translate", "write"]
+__all__ = ["translate", "write"]
 
-FOREIGN = (*translation.FOREIGN, OverflowError, struct.error)
-"""What COPY raises: psycopg's own, and Python's for a number beyond the column's type."""
+_MISFITS = (AttributeError, IndexError, OverflowError, TypeError, ValueError, struct.error)
+"""What psycopg's converters raise for a value that is not of the column's type."""
 
-_TYPES = SQL(
-    "select attname, atttypid::int8 from pg_attribute"
-    " where attrelid = {}::regclass and attnum > 0 and not attisdropped"
-)
+# In the binary format an enum is a text, and a domain is what it is a domain of.
+_TYPES = SQL("""
+    select attname,
+        case typtype when 'e' then 25 when 'd' then typbasetype::int8 else atttypid::int8 end
+    from pg_attribute join pg_type on pg_type.oid = atttypid
+    where attrelid = {}::regclass and attnum > 0 and not attisdropped
+""")
+_RANGES = {21: 2**15, 23: 2**31}
+"""The types smallint and integer: psycopg cuts a larger number to size, without a word."""
 
 
 async def write(
@@ -57,8 +62,6 @@ def translate(error: BaseException, statement: str) -> InsightError:
     """As `translation.translate`, and what only a bulk write can meet."""
     if isinstance(error, errors.CardinalityViolation):
         return Invalid(f"{statement}: two rows have the same key")
-    if isinstance(error, OverflowError | struct.error):
-        return Invalid(f"{statement}: a number is out of its column's range")
     return translation.translate(error, statement)
 
 
@@ -80,12 +83,19 @@ async def _copy(
     types: Sequence[int],
     rows: Iterable[Sequence[Any]],
 ) -> int:
+    narrow = [(column, _RANGES[oid]) for column, oid in enumerate(types) if oid in _RANGES]
     statement = SQL("copy {} ({}) from stdin (format binary)").format(target, _names(columns))
     cursor = link.cursor()
     async with cursor.copy(statement) as copy:
         copy.set_types(types)
-        for row in rows:
-            await copy.write_row(row)
+        for number, row in enumerate(rows):
+            try:
+                for column, limit in narrow:
+                    if (value := row[column]) is not None and not -limit <= value < limit:
+                        raise OverflowError(f"{value} is out of range")
+                await copy.write_row(row)
+            except _MISFITS as error:
+                raise Invalid(f"row {number} does not fit {list(columns)}: {error}") from error
     return cursor.rowcount
 
 

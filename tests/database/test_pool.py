@@ -381,18 +381,20 @@ async def test_twenty_readers_survive_a_restart_of_the_server(
                 outcomes["unavailable"] += 1
             longest = max(longest, time.perf_counter() - started)
 
-    async with make(tmp_path / "server") as server:
-        async with Pool(server.url, min_size=5, max_size=10, acquire_timeout_seconds=5) as pool:
-            readers = [asyncio.create_task(read(pool)) for _ in range(20)]
-            await eventually(lambda: outcomes["read"] > 100)
-            before = outcomes["read"]
-            await server.restart()
-            restarted = time.perf_counter()
-            await eventually(lambda: outcomes["read"] > before + 100)
-            await eventually(lambda: pool.statistics().size == 10)
-            whole_seconds = time.perf_counter() - restarted
-            stop.set()
-            await asyncio.wait_for(asyncio.gather(*readers), 5)
+    async with (
+        make(tmp_path / "server") as server,
+        Pool(server.url, min_size=5, max_size=10, acquire_timeout_seconds=5) as pool,
+    ):
+        readers = [asyncio.create_task(read(pool)) for _ in range(20)]
+        await eventually(lambda: outcomes["read"] > 100)
+        before = outcomes["read"]
+        await server.restart()
+        restarted = time.perf_counter()
+        await eventually(lambda: outcomes["read"] > before + 100)
+        await eventually(lambda: pool.statistics().size == 10)
+        whole_seconds = time.perf_counter() - restarted
+        stop.set()
+        await asyncio.wait_for(asyncio.gather(*readers), 5)
     print(f"{outcomes}, longest {longest:.2f} s, whole after {whole_seconds:.2f} s")  # noqa: T201 - figures of the report
     assert longest < 6, "a request hung"
     assert whole_seconds < 5

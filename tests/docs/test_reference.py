@@ -25,10 +25,10 @@ def _commands(
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            yield from _commands(below, click.Context(below, context, name))
+            yield from _commands(below, generate_docs.context_of(below, context, name))
 
 
-_COMMANDS = dict(_commands(insight, click.Context(insight, info_name="insight")))
+_COMMANDS = dict(_commands(insight, generate_docs.context_of(insight, None, "insight")))
 
 
 def test_what_is_generated_is_up_to_date() -> None:

@@ -18,6 +18,9 @@ class Checkout:
         self.failing = ""
         (root / "scripts").mkdir()
         shutil.copy(ROOT / "scripts/check", root / "scripts/check")
+        self.pytest = root / ".venv/bin/pytest"
+        self.pytest.parent.mkdir(parents=True)
+        self.pytest.touch(0o755)
 
     def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         uv = self.root / "scripts/uv"
@@ -82,3 +85,10 @@ def test_an_unknown_argument_is_refused(checkout: Checkout) -> None:
     done = checkout.check("--quick")
     assert done.returncode == 2
     assert "usage" in done.stderr
+
+
+def test_an_empty_checkout_is_told_what_to_do_first(checkout: Checkout) -> None:
+    checkout.pytest.unlink()
+    done = checkout.check()
+    assert done.returncode == 2
+    assert "scripts/setup --tests" in done.stderr

@@ -31,8 +31,8 @@ def _service(body: str) -> None:
     local.INSIGHT.chmod(0o755)
 
 
-@pytest.mark.parametrize("text", ["", "words", "999999999", str(os.getpid())])
-def test_a_pid_file_that_names_something_else_is_no_service(state: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "words", "999999999", "1"])
+def test_a_pid_file_that_names_something_else_is_no_service(text: str) -> None:
     local.PID.write_text(text)
     assert local.pid() is None
 
@@ -48,7 +48,7 @@ def test_a_service_that_ends_early_is_told_with_the_end_of_its_log() -> None:
 
 
 def test_a_failure_after_the_start_stops_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    _service("exec sleep 100")
+    _service("echo Insight Cloud is on an address; exec sleep 100")
     monkeypatch.setattr(local, "healthy", lambda _: True)
     with pytest.raises(KeyboardInterrupt):
         _be_interrupted()
@@ -71,11 +71,23 @@ def test_a_service_that_never_gets_ready_is_given_up(monkeypatch: pytest.MonkeyP
         pytest.fail("it is not ready")
 
 
+def test_another_program_at_the_address_is_not_taken_for_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _service("sleep 0.3; echo cannot listen: in use >&2; exit 6")
+    monkeypatch.setattr(local, "healthy", lambda _: True)
+    with pytest.raises(Unavailable, match="in use"), local.started(_NOBODY_LISTENS):
+        pytest.fail("it is not ours")
+
+
 def test_a_running_service_is_found_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    local.INSIGHT.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(100)\n")
+    program = "import time\nprint('Insight Cloud is on an address', flush=True)\ntime.sleep(100)\n"
+    local.INSIGHT.write_text(f"#!{sys.executable}\n{program}")
     local.INSIGHT.chmod(0o755)
     monkeypatch.setattr(local, "healthy", lambda _: True)
     with local.started(_NOBODY_LISTENS) as process:
+        while local.pid() is None:  # the kernel shows the command line a moment after the start
+            assert local.alive(process)
         assert local.pid() == process
     assert local.alive(process)
     local.down()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from insight_cloud.app.accounts import identify, service
 from insight_cloud.app.accounts.identify import InCaller
 from insight_cloud.app.accounts.models import ApiToken, Me, NewApiToken, Scope, Tokens, User
-from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT, PASSWORD_LIMITS
+from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT, PASSWORD_LIMITS, SLUG_PATTERN
 from insight_cloud.app.api import InContext, problems, reply
 from insight_cloud.core.errors import Unauthenticated
 
@@ -63,7 +63,7 @@ class TokenRequest(_Body):
 
     name: _Name
     scopes: list[Scope] = Field(min_length=1, max_length=4)
-    project: str | None = Field(default=None, min_length=1, max_length=64)
+    project: str | None = Field(default=None, max_length=64, pattern=SLUG_PATTERN)
     days: int | None = Field(default=365, ge=1, le=_LONGEST_DAYS)
 
 
@@ -124,7 +124,8 @@ async def logout(
     secret = body.refresh_token if body else await _proved(request, context)
     await service.sign_out(context, secret)
     response = Response(status_code=204, headers={"cache-control": "no-store"})
-    identify.forget(response, request)
+    if body is None:
+        identify.forget(response, request)
     return response
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "EMAIL_LIMIT",
     "NAME_LIMIT",
     "PASSWORD_LIMITS",
+    "SLUG_PATTERN",
     "email",
     "name",
     "normalised",
@@ -26,6 +27,9 @@ __all__ = [
 EMAIL_LIMIT = 254
 NAME_LIMIT = 100
 PASSWORD_LIMITS = (10, 200)
+
+SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+"""A project's name in addresses and commands; for `fullmatch`."""
 
 # The shape that browsers accept in <input type=email> (HTML, "valid e-mail address"): ASCII
 # only, so lower case means the same to us and to every database.

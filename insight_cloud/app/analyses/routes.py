@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from insight_cloud.app import api
+from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.identify import InCaller
 from insight_cloud.app.analyses import receive, service
 from insight_cloud.app.analyses.models import AnalysisDetail, AnalysisPage, Submission, Upload
@@ -57,7 +58,7 @@ async def upload_analysis(
     a row changes nothing and is answered with 200.
     """
     limits = context.settings.analyses
-    target = await projects.ensure(context, caller, project)
+    accounts.require(caller, "ingest")
     body = await receive.body(
         request.stream(),
         content_encoding,
@@ -65,7 +66,7 @@ async def upload_analysis(
         log_bytes=limits.log_bytes,
     )
     upload = Upload(branch=branch, commit=commit, category=category, root=root)
-    submission = await service.ingest(context, caller, target, upload, body)
+    submission = await service.ingest(context, caller, project, upload, body)
     return api.reply(request, submission, status=200 if submission.repeated else 201)
 
 

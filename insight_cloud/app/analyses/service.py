@@ -27,6 +27,7 @@ from insight_cloud.app.analyses.models import (
 from insight_cloud.app.issues import reconcile
 from insight_cloud.app.issues.models import Change
 from insight_cloud.app.issues.queries import named as issue_queries
+from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import read
 from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
@@ -43,15 +44,17 @@ _LAST = 2**63 - 1
 
 
 async def ingest(
-    context: api.Context, caller: Caller, project: Project, upload: Upload, body: bytes
+    context: api.Context, caller: Caller, slug: str, upload: Upload, body: bytes
 ) -> Submission:
-    """Store what the log in `body` says about a branch of `project`.
+    """Store what the log in `body` says about a branch of the project `slug`.
 
-    All of it or nothing: one transaction, and one upload at a time for a branch. A body that
-    the branch's newest analysis of the same commit and category already holds changes nothing.
+    All of it or nothing: one transaction, and one upload at a time for a branch. The project
+    is made when there is none and the log can be read. A body that the branch's newest
+    analysis of the same commit and category already holds changes nothing.
 
     Raises:
         Invalid, TooLarge: the log cannot be read; nothing was stored.
+        Missing, Refused: the caller may not upload to this project.
     """
     _check(upload)
     settings = context.settings.analyses
@@ -61,6 +64,7 @@ async def ingest(
     with stopwatch() as watch:
         log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
         digest = await asyncio.to_thread(_digest, body)
+        project = await projects.ensure(context, caller, slug)
         work = _Ingest(context, caller, project, upload, log, digest, watch)
         del body
         number, repeated = await context.pool.run(work.store)

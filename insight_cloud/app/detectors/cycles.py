@@ -79,9 +79,9 @@ def _through(
         if length >= limit:
             return None
         for other in sorted(graph.get(node, ())):
-            if other == start:
+            if other == start != node:
                 return _back(came_from, start, node)
-            if other in inside and other not in came_from:
+            if other in inside and other != start and other not in came_from:
                 came_from[other] = node
                 ahead.append((other, length + 1))
     return None

@@ -176,16 +176,20 @@ def _rule_name_message(key: Key) -> tuple[Any, ...]:
     return key.rule, file_name(key.path), key.message
 
 
+_NOTHING = 1 << 63
+"""Stands for None in an order: larger than every 64-bit key."""
+
+
 def _position(key: Key) -> tuple[Any, ...]:
     """Where equal findings stand in relation to each other, and then anything that differs."""
     return (
         key.path or "",
-        key.line or 0,
+        0 if key.line is None else key.line,
         str(key.rule),
         key.message,
-        key.own_line or 0,
-        key.context or 0,
-        key.tool or 0,
+        _NOTHING if key.own_line is None else key.own_line,
+        _NOTHING if key.context is None else key.context,
+        _NOTHING if key.tool is None else key.tool,
     )
 
 
@@ -325,7 +329,7 @@ class _Pairing:
         after = _by_path(self._found, now)
         for path in before:
             for target in self._moves.targets(path):
-                if target in after:
+                if before[path] and after.get(target):
                     before[path], after[target] = self._align_file(before[path], after[target])
         self._align_in_order(
             [i for here in before.values() for i in here],

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from insight_cloud.app.accounts import InCaller, Role
 from insight_cloud.app.accounts.models import ApiToken
-from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT
+from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT, SLUG_PATTERN
 from insight_cloud.app.api import InContext, InCursor, problems, reply
 from insight_cloud.app.projects import service
 from insight_cloud.app.projects.models import Member, ProjectPage, PublicProject
@@ -30,7 +30,7 @@ class _Body(BaseModel):
 class NewProject(_Body):
     """A project to make: `slug` is its name in addresses and commands, for good."""
 
-    slug: str = Field(min_length=1, max_length=64, pattern=service.SLUG_PATTERN)
+    slug: str = Field(min_length=1, max_length=64, pattern=SLUG_PATTERN)
     name: str = Field(min_length=1, max_length=NAME_LIMIT)
 
 

@@ -21,7 +21,6 @@ from insight_cloud.database import Connection
 
 __all__ = [
     "MEMBERS_LIMIT",
-    "SLUG_PATTERN",
     "change",
     "create",
     "delete",
@@ -36,9 +35,8 @@ __all__ = [
     "visible",
 ]
 
-SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 MEMBERS_LIMIT = 1_000
-_SLUG = re.compile(SLUG_PATTERN, re.ASCII)
+_SLUG = re.compile(rules.SLUG_PATTERN, re.ASCII)
 _ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
 _HASH_KEY_BYTES = 32
 _BRANCH_LIMIT = 200

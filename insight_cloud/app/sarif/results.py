@@ -170,11 +170,11 @@ class ResultReader:
     def _related(
         self, result: wire.Result, locations: list[Location], pointer: str
     ) -> tuple[Location, ...]:
-        """Every further place: the other locations, then the related ones."""
+        """Every further place once: the other locations, then the related ones."""
         if result.related_locations is None:
-            return tuple(locations[1:])
+            return tuple(dict.fromkeys(locations[1:]))
         related = self._places(result.related_locations, pointer, "relatedLocations")
-        return (*locations[1:], *related)
+        return tuple(dict.fromkeys((*locations[1:], *related)))
 
     def _places(self, given: list[wire.Location] | None, pointer: str, what: str) -> list[Location]:
         if not given:

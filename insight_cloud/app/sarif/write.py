@@ -134,7 +134,8 @@ def _result(finding: Finding, rule_index: int) -> Object:
     }
     written["locations"] = [_location(finding.location or _PROJECT)]
     if finding.related:
-        written["relatedLocations"] = [_location(place) for place in finding.related]
+        unique = dict.fromkeys(finding.related)  # the schema forbids equal ones
+        written["relatedLocations"] = [_location(place) for place in unique]
     if finding.flow:
         steps = [{"location": _location(place)} for place in finding.flow]
         written["codeFlows"] = [{"threadFlows": [{"locations": steps}]}]

@@ -56,7 +56,7 @@ class Site:
     ) -> Submission:
         """Send a log."""
         upload = Upload(branch=branch, commit=commit, **others)
-        return await service.ingest(self.context, self.caller, self.project, upload, body)
+        return await service.ingest(self.context, self.caller, self.project.slug, upload, body)
 
     async def analyse(self, *runs: Run, commit: str = "", branch: str | None = None) -> Submission:
         """Send a log of `runs`."""

@@ -214,6 +214,15 @@ def test_each_tier_takes_what_it_is_for(found: Key, tier: str | None) -> None:
     assert identity.match([key(1)], [found]).tiers == ([tier] if tier else [])
 
 
+def test_a_file_that_was_split_gives_its_findings_to_all_parts() -> None:
+    parts = ["b.py", "c.py"]
+    sure = [key(n, context=90 + n, own=n, rule="X") for n in range(4)]
+    went = [changed(k, path=parts[(k.line or 0) % 2]) for k in sure]
+    known = [*sure, key(10)]
+    found = [*went, key(10, path="b.py"), key(20, path="b.py"), key(10, path="c.py")]
+    assert len(identity.match(known, found).pairs) == 5
+
+
 # -- keys
 
 

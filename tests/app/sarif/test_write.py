@@ -63,7 +63,7 @@ FINDINGS = st.builds(
     severity=st.sampled_from(SEVERITIES),
     category=st.sampled_from(CATEGORIES),
     location=st.none() | places(),
-    related=st.lists(places(), max_size=2).map(tuple),
+    related=st.lists(places(), max_size=2, unique=True).map(tuple),
     flow=st.lists(places(), max_size=2).map(tuple),
     fingerprints=st.dictionaries(WORDS, WORDS, max_size=2),
     context_hash=st.sampled_from(["", "0123456789abcdef"]),
@@ -100,7 +100,7 @@ def runs(draw: st.DrawFn) -> Run:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(runs(), min_size=1, max_size=3))
 def test_what_is_written_reads_back_the_same(written: list[Run]) -> None:
     log = read.log(write.log(written))
@@ -132,6 +132,14 @@ def test_a_recorded_log_survives_being_rewritten(path: Path) -> None:
     assert logs.comparable(again.runs) == logs.comparable(log.runs)
     assert schema.faults(rewritten) == []
     assert write.log(again.runs) == rewritten
+
+
+def test_equal_related_places_are_written_once() -> None:
+    places = (Location(path="a.py", line=1), Location(path="b.py"), Location(path="a.py", line=1))
+    finding = Finding(rule="A", message="m", severity="low", category="style", related=places)
+    written = write.log([Run(tool="t", findings=(finding,))])
+    assert schema.faults(written) == []
+    assert logs.only(written).related == places[:2]
 
 
 def test_github_learns_the_severity_of_security_rules_only() -> None:

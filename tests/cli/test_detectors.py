@@ -1,0 +1,39 @@
+"""`insight detectors`: what is there, and whether it works."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from insight_cloud.cli.detectors import command
+
+
+def test_list_names_every_detector_with_version_and_state() -> None:
+    rows = json.loads(CliRunner().invoke(command, ["list", "--json"]).stdout)
+    assert [row["name"] for row in rows] == [
+        "imports",
+        "jscpd",
+        "lizard",
+        "ruff",
+        "secrets",
+        "zizmor",
+    ]
+    assert all(row["state"] == "ready" and row["version"] and row["finds"] for row in rows)
+    assert "zizmor" in CliRunner().invoke(command, ["list"]).stdout
+
+
+def test_doctor_proves_each(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    done = CliRunner().invoke(command, ["doctor", str(tmp_path), "--json"])
+    report = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert report["status"] == "pass"
+    assert {check["name"]: check["status"] for check in report["checks"]}["zizmor"] == "skip"
+
+
+def test_doctor_exits_1_when_one_fails() -> None:
+    done = CliRunner().invoke(command, ["doctor", "--timeout", "0.0001"])
+    assert done.exit_code == 1
+    assert "stopped after 0.0001 s" in done.stdout
