@@ -166,7 +166,10 @@ async def test_a_wide_overview_has_one_row_for_a_project(page: Page) -> None:
     await page.set_viewport_size({"width": 1280, "height": 900})
     await page.goto("/")
     row = page.locator(".project").first
-    name, last = await row.locator(".name").bounding_box(), await row.locator(".last").bounding_box()
+    name, last = (
+        await row.locator(".name").bounding_box(),
+        await row.locator(".last").bounding_box(),
+    )
     assert name is not None
     assert last is not None
     assert last["x"] > name["x"] + name["width"]

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from insight_cloud.app.accounts import rules
 from insight_cloud.app.dashboard import assets
 from insight_cloud.app.dashboard.views import Frame
 
@@ -101,7 +102,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(asset=assets.address)
+    environment.globals.update(asset=assets.address, password_length=rules.PASSWORD_LIMITS[0])
     environment.filters.update(
         ago=ago,
         until=_until,
