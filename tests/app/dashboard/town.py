@@ -256,7 +256,7 @@ async def _analyse(
     commit = commit or hashlib.sha1(f"{project.slug}{then}".encode()).hexdigest()
     upload = Upload(branch=branch, commit=commit)
     body = write.log([*_runs(findings), *extra])
-    return await analyses.ingest(context, caller, project, upload, body)
+    return await analyses.ingest(context, caller, project.slug, upload, body)
 
 
 def _runs(findings: Sequence[tuple[str, Finding]]) -> list[Run]:
