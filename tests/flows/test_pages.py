@@ -162,6 +162,20 @@ async def test_a_public_page_is_accessible_and_fits(
     await window.close()
 
 
+async def test_a_wide_overview_has_one_row_for_a_project(page: Page) -> None:
+    await page.set_viewport_size({"width": 1280, "height": 900})
+    await page.goto("/")
+    row = page.locator(".project").first
+    name, last = await row.locator(".name").bounding_box(), await row.locator(".last").bounding_box()
+    assert name is not None
+    assert last is not None
+    assert last["x"] > name["x"] + name["width"]
+    assert last["y"] < name["y"] + name["height"] < last["y"] + last["height"] + 40
+    opened = await row.locator(".open").bounding_box()
+    assert opened is not None
+    assert name["x"] + name["width"] < opened["x"] < opened["x"] + opened["width"] < last["x"]
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_empty_overview_says_what_to_do(browser: Browser, town: Town, mode: Mode) -> None:
     window = await context(browser, town, "new", **look(mode))

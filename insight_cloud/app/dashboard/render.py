@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -42,11 +43,11 @@ def ago(then: datetime, now: datetime) -> str:
 
 
 def _until(then: datetime, now: datetime) -> str:
-    """How long until then, in days."""
-    days = (then - now).days
-    if days < 0:
+    """How long until then, in days, the last one counted in full."""
+    if then <= now:
         return "expired"
-    return "today" if days == 0 else f"in {days} day{'s' * (days > 1)}"
+    days = math.ceil((then - now).total_seconds() / _DAY)
+    return f"in {days} day{'s' * (days > 1)}"
 
 
 def _stamp(moment: datetime) -> str:

@@ -120,6 +120,20 @@ def test_an_age_is_said_in_its_largest_unit(past: timedelta, said: str) -> None:
     assert render.ago(sample.NOW - past, sample.NOW) == said
 
 
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        (timedelta(days=90, seconds=-1), "in 90 days"),
+        (timedelta(seconds=1), "in 1 day"),
+        (timedelta(0), "expired"),
+    ],
+)
+def test_an_expiry_counts_the_days_to_come(rest: timedelta, said: str) -> None:
+    token = replace(sample.TOKENS[0], expires_at=sample.NOW + rest)
+    view = replace(sample.ACCOUNT, tokens=(token,), sessions=())
+    assert f">{said}</time>" in render.page("account.html", sample.frame("x"), view)
+
+
 @given(st.text(max_size=80))
 def test_a_path_breaks_without_losing_a_letter(text: str) -> None:
     assert render.breakable(text).replace("<wbr>", "") == escape(text)
