@@ -44,7 +44,9 @@ def test_every_example_names_a_language_that_is_checked_here() -> None:
 
 
 def test_no_command_hides_in_an_example_that_is_not_checked() -> None:
-    hiding = [str(example) for example in _of("text") if re.search(r"^\$ ", example.text, re.M)]
+    hiding = [
+        str(example) for example in _of("text") if re.search(r"^\$ ", example.text, re.MULTILINE)
+    ]
     assert hiding == []
 
 

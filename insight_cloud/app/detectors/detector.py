@@ -24,6 +24,7 @@ from insight_cloud.core.errors import Corrupt, Missing
 __all__ = [
     "Children",
     "Detector",
+    "Explain",
     "Result",
     "Sample",
     "decode",
@@ -97,6 +98,10 @@ class Children:
         return await self.run([sys.executable, "-I", "-X", "utf8", "-m", module], stdin=stdin)
 
 
+Explain = Callable[[tuple[Rule, ...], Children], Awaitable[tuple[Rule, ...]]]
+"""Completes rules with what their tool says of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Detector:
     """One tool as a detector.
@@ -105,7 +110,8 @@ class Detector:
     the reason. `run` analyses the files of a tree. `per_file` says that a file's findings
     follow from that file alone, so that they can be kept file by file. `configuration` is
     everything of ours that decides what is found: a change makes kept findings void.
-    `executable` is the program that `run` starts, where it is not our own Python.
+    `executable` is the program that `run` starts, where it is not our own Python. `explain`
+    adds the texts of the rules that were found; they are long, and so are not kept file by file.
     """
 
     name: str
@@ -118,6 +124,7 @@ class Detector:
     sample: Sample
     per_file: bool = True
     executable: str = ""
+    explain: Explain | None = None
 
     def ready(self) -> None:
         """Return when the tool is there.

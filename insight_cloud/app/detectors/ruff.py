@@ -110,6 +110,25 @@ class _Problem(msgspec.Struct, frozen=True):
     url: str | None = None
 
 
+class _Documented(msgspec.Struct, frozen=True):
+    code: str | None = None
+    explanation: str = ""
+
+
+async def _explain(rules: tuple[Rule, ...], children: Children) -> tuple[Rule, ...]:
+    """Add ruff's own documentation; a rule that it does not document stays as it is."""
+    outcome = await children.run([program("ruff"), "rule", "--all", "--output-format", "json"])
+    if ended_badly(outcome, timeout_seconds=children.timeout_seconds):
+        return rules
+    known = {rule.code: rule for rule in decode(outcome.stdout, list[_Documented], tool="ruff")}
+    return tuple(
+        msgspec.structs.replace(rule, help=known[rule.code].explanation)
+        if rule.code in known
+        else rule
+        for rule in rules
+    )
+
+
 async def _run(_root: Path, files: tuple[File, ...], children: Children) -> Result:
     findings: list[Finding] = []
     rules: dict[str, Rule] = {}
@@ -129,13 +148,20 @@ async def _run(_root: Path, files: tuple[File, ...], children: Children) -> Resu
         for problem in decode(outcome.stdout, list[_Problem], tool="ruff"):
             code = problem.code or "invalid-syntax"
             name = names[problem.filename]
-            if code.startswith(_FINE_IN_TESTS) and _TESTS.search(name):
+            if _is_fine(code, name):
                 continue
             findings.append(_finding(problem, code, name))
             rules[code] = Rule(
                 code=code, name=problem.name, help_uri=problem.url or "", summary=problem.name
             )
     return Result(findings=tuple(findings), rules=tuple(rules.values()))
+
+
+def _is_fine(code: str, name: str) -> bool:
+    """Whether what `code` warns of is on purpose in such a file."""
+    if code == "F401":  # a package offers what it imports
+        return name.endswith("__init__.py")
+    return code.startswith(_FINE_IN_TESTS) and _TESTS.search(name) is not None
 
 
 def _finding(problem: _Problem, code: str, name: str) -> Finding:
@@ -177,9 +203,10 @@ detector = Detector(
     finds="likely bugs, security and performance problems in Python",
     absent="no Python files",
     version=lambda: installed("ruff"),
-    configuration=repr((1, _SELECTED, _IGNORED, _FINE_IN_TESTS, _TARGET, _TESTS.pattern)),
+    configuration=repr((2, _SELECTED, _IGNORED, _FINE_IN_TESTS, _TARGET, _TESTS.pattern)),
     select=_select,
     run=_run,
     executable="ruff",
+    explain=_explain,
     sample=Sample((("sample.py", "import os\n"),), "F401"),
 )

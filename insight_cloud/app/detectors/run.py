@@ -90,6 +90,9 @@ async def _run(
         try:
             result = await _result(detector, tree, children, cache)
             run = _finished(detector, result)
+            if detector.explain and run.rules:
+                rules = await detector.explain(run.rules, children)
+                run = msgspec.structs.replace(run, rules=rules)
         except Missing as error:
             run = Run(tool=detector.name, state="skipped", detail=str(error))
         except Exception as error:  # noqa: BLE001 - one detector's fault must not hide the others

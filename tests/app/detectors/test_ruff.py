@@ -64,3 +64,15 @@ async def test_without_python_it_is_skipped(tmp_path: Path) -> None:
     write(tmp_path, {"a.js": "", "vendor/b.py": "import os"})
     done = await run(tmp_path, ruff.detector)
     assert (done.state, done.detail) == ("skipped", "no Python files")
+
+
+async def test_the_rules_found_are_explained(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": "import os\n"})
+    (rule,) = (await run(tmp_path, ruff.detector)).rules
+    assert rule.code == "F401"
+    assert "unused imports" in rule.help
+
+
+async def test_a_package_may_offer_what_it_imports(tmp_path: Path) -> None:
+    write(tmp_path, {"__init__.py": "from os import path\n"})
+    assert (await run(tmp_path, ruff.detector)).findings == ()
