@@ -18,6 +18,7 @@ from insight_cloud.core.report import stopwatch
 __all__ = ["Outcome", "end_with_parent", "run"]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_BURIAL_SECONDS = 2
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -70,18 +71,7 @@ async def run(
     """
     arguments = [str(part) for part in command]
     with stopwatch() as watch:
-        try:
-            child = await asyncio.create_subprocess_exec(
-                *arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=cwd,
-                env=None if environment is None else dict(environment),
-                start_new_session=True,
-            )
-        except (FileNotFoundError, PermissionError) as error:
-            raise Missing(f"cannot run {arguments[0]!r}: {error.strerror}") from error
+        child = await _start(arguments, cwd, environment)
         stdout, stderr = bytearray(), bytearray()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -100,6 +90,35 @@ async def run(
     if not (out_ok and err_ok):
         return Outcome(None, bytes(stdout), bytes(stderr), watch.seconds, truncated=True)
     return Outcome(child.returncode, bytes(stdout), bytes(stderr), watch.seconds)
+
+
+async def _start(
+    arguments: list[str], cwd: Path | None, environment: Mapping[str, str] | None
+) -> asyncio.subprocess.Process:
+    """Start the child, wholly or not at all.
+
+    Cancelled halfway, asyncio would wait for ever for pipes that it has not connected, and
+    would not know the grandchildren: so the start is finished first, and then undone.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=cwd,
+            env=None if environment is None else dict(environment),
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except (FileNotFoundError, PermissionError) as error:
+        raise Missing(f"cannot run {arguments[0]!r}: {error.strerror}") from error
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _kill(await starting)
+        raise
 
 
 async def _feed(child: asyncio.subprocess.Process, data: bytes) -> None:
@@ -130,4 +149,8 @@ async def _drain(
 async def _kill(child: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    await child.wait()
+    # The pipes may be held open by somebody who left the group: they are not waited for.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_BURIAL_SECONDS):
+            await child.wait()
+    child._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - no public way

@@ -55,6 +55,25 @@ async def test_a_cancelled_caller_leaves_no_child(tmp_path: Path) -> None:
     assert not await is_alive(int(note.read_text()))
 
 
+async def test_a_caller_cancelled_during_the_start_leaves_no_child(tmp_path: Path) -> None:
+    for turns in range(12):
+        note = tmp_path / f"pid{turns}"
+        code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+        running = asyncio.create_task(process.run(python(code), timeout_seconds=60))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(running, 20)
+        assert not note.exists() or not await is_alive(int(note.read_text()))
+
+
+async def test_a_grandchild_that_leaves_the_group_does_not_hold_us(tmp_path: Path) -> None:
+    code = "import subprocess; subprocess.Popen(['sleep', '20'], start_new_session=True)"
+    outcome = await asyncio.wait_for(process.run(python(code), timeout_seconds=2), 15)
+    assert outcome.timed_out
+
+
 async def test_a_missing_program_is_named() -> None:
     with pytest.raises(Missing, match="no-such-program"):
         await process.run(["no-such-program"], timeout_seconds=1)
