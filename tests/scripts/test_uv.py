@@ -47,6 +47,12 @@ def test_a_uv_that_does_not_work_is_passed_over(checkout: Path) -> None:
     assert _uv(checkout, "sync").stdout == "private sync\n"
 
 
+def test_the_script_does_not_call_itself(checkout: Path) -> None:
+    (checkout / "bin/uv").symlink_to(checkout / "scripts/uv")
+    _program(checkout / ".tools/bin/uv", 'echo private "$@"')
+    assert _uv(checkout, "sync").stdout == "private sync\n"
+
+
 def test_a_private_uv_is_installed_once(checkout: Path) -> None:
     _program(checkout / "scripts/packages", "exit 0")
     # The made-up pip writes the uv that a real one would install.
