@@ -14,6 +14,7 @@ import insight_cloud
 from insight_cloud.database import Pool, embedded
 from tests import postgres
 
+_TEMPLATES: dict[str, str] = {}
 MIGRATIONS = Path(insight_cloud.__file__).parent / "app" / "migrations"
 
 
@@ -46,10 +47,16 @@ def postgres_url(embedded_url: str) -> str:
     return embedded_url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 async def template(postgres_url: str) -> str:
-    """The name of a database with the product's schema, to be cloned."""
-    return await postgres.template(postgres_url, MIGRATIONS)
+    """The name of a database with the product's schema, to be cloned; made once for a server.
+
+    Remembered by the server's address: a session's fixture would outlive a server that a
+    parameter has replaced.
+    """
+    if postgres_url not in _TEMPLATES:
+        _TEMPLATES[postgres_url] = await postgres.template(postgres_url, MIGRATIONS)
+    return _TEMPLATES[postgres_url]
 
 
 @pytest.fixture
