@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -32,7 +31,7 @@ from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import read
 from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
 from insight_cloud.core.errors import Invalid, Missing
-from insight_cloud.core.report import stopwatch
+from insight_cloud.core.report import Stopwatch, stopwatch
 from insight_cloud.database import Connection, sql
 
 __all__ = ["ingest", "newest_first", "one"]
@@ -65,7 +64,7 @@ async def ingest(
         log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
         digest = await asyncio.to_thread(_digest, body)
         project = await projects.ensure(context, caller, slug)
-        work = _Ingest(context, caller, project, upload, log, digest, watch)
+        work = _Ingest(context.now(), caller, project, upload, log, digest, watch)
         del body
         number, repeated = await context.pool.run(work.store)
     return await _submission(context, project, number, repeated=repeated)
@@ -112,13 +111,13 @@ async def newest_first(
 class _Ingest:
     """One upload on its way into the database."""
 
-    context: api.Context
+    now: datetime
     caller: Caller
     project: Project
     upload: Upload
     log: Log
     digest: bytes
-    watch: Any
+    watch: Stopwatch
 
     async def store(self, connection: Connection) -> tuple[int, bool]:
         """Return the number of the analysis, and whether it was there already."""
@@ -129,9 +128,10 @@ class _Ingest:
         if newest and (newest.commit, newest.body_hash) == (self.upload.commit, self.digest):
             return newest.number, True
         number = await self._begin(connection, branch)
+        stamp = reconcile.Stamp(number, self.now)
         ledger, change = reconcile.Ledger(), Change()
         for run in _merged(self.log.runs, self.upload.category):
-            change += await reconcile.reconcile(connection, branch, number, run, ledger)
+            change += await reconcile.reconcile(connection, branch, stamp, run, ledger)
         await self._finish(connection, branch, number, ledger, change)
         return number, False
 
@@ -153,7 +153,7 @@ class _Ingest:
             warnings=msgspec.json.encode(self.log.warnings[:_WARNINGS_KEPT]).decode(),
             warnings_total=len(self.log.warnings),
             uploader=self.caller.name,
-            created_at=self.context.now(),
+            created_at=self.now,
         )
         runs = self.log.runs
         await connection.execute(
@@ -191,7 +191,7 @@ class _Ingest:
         await connection.execute(
             issue_queries.set_day,
             branch_id=branch.number,
-            day=self.context.now().date(),
+            day=self.now.date(),
             new=[ledger.new[severity] for severity in range(1, 6)],
             fixed=[ledger.fixed[severity] for severity in range(1, 6)],
         )

@@ -75,13 +75,13 @@ update issues set state = 'fixed', fixed_analysis_id = %(analysis_id)s
 where id = any(%(ids)s::bigint[]);
 
 -- name: record_new
-insert into issue_events (issue_id, analysis_id, event)
-select id, %(analysis_id)s, 'new' from issues
+insert into issue_events (issue_id, analysis_id, event, created_at)
+select id, %(analysis_id)s, 'new', created_at from issues
 where branch_id = %(branch_id)s and first_analysis_id = %(analysis_id)s;
 
 -- name: record
-insert into issue_events (issue_id, analysis_id, event)
-select id, %(analysis_id)s, %(event)s from unnest(%(ids)s::bigint[]) as id;
+insert into issue_events (issue_id, analysis_id, event, created_at)
+select id, %(analysis_id)s, %(event)s, %(at)s from unnest(%(ids)s::bigint[]) as id;
 
 -- name: add_to_branch
 insert into branch_stats (branch_id, severity, category, open)

@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +20,7 @@ from insight_cloud.app.issues.queries import named
 from insight_cloud.app.sarif.model import Finding, Run
 from insight_cloud.database import Connection
 
-__all__ = ["Branch", "Ledger", "reconcile"]
+__all__ = ["Branch", "Ledger", "Stamp", "reconcile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,14 @@ class Branch:
     number: int
     project_id: int
     hash_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which analysis writes, and when it came in."""
+
+    analysis_id: int
+    at: datetime
 
 
 class Ledger:
@@ -110,13 +119,13 @@ class _Found(NamedTuple):
         )
 
 
-_COLUMNS = ("branch_id", "run_category", "state", "first_analysis_id", *_Found._fields)
+_SHARED = ("branch_id", "run_category", "state", "first_analysis_id", "created_at")
 
 
 async def reconcile(
     connection: Connection,
     branch: Branch,
-    analysis_id: int,
+    stamp: Stamp,
     run: Run,
     ledger: Ledger,
 ) -> Change:
@@ -141,10 +150,10 @@ async def reconcile(
     back = [(gone[old], left[new]) for old, new in returned.pairs]
     fresh = [left[new] for new in returned.unmatched_found]
 
-    await _insert(connection, branch, analysis_id, run, fresh)
+    await _insert(connection, branch, stamp, run, fresh)
     await _rewrite(connection, [pair for pair in kept if not pair[1].same_as(pair[0])] + back)
-    await _close(connection, analysis_id, closed)
-    await _record(connection, analysis_id, [old.id for old, _ in back], "reopened")
+    await _close(connection, stamp, closed)
+    await _record(connection, stamp, [old.id for old, _ in back], "reopened")
 
     _count(ledger, fresh, kept, closed, back)
     return Change(
@@ -278,12 +287,12 @@ async def _fixed_before(
 
 
 async def _insert(
-    connection: Connection, branch: Branch, analysis_id: int, run: Run, rows: Sequence[_Found]
+    connection: Connection, branch: Branch, stamp: Stamp, run: Run, rows: Sequence[_Found]
 ) -> None:
     if not rows:
         return
-    shared = (branch.number, run.category, "open", analysis_id)
-    await connection.insert_many("issues", _COLUMNS, (shared + row for row in rows))
+    shared = (branch.number, run.category, "open", stamp.analysis_id, stamp.at)
+    await connection.insert_many("issues", _SHARED + _Found._fields, (shared + row for row in rows))
 
 
 async def _rewrite(connection: Connection, pairs: Sequence[tuple[_Known, _Found]]) -> None:
@@ -299,17 +308,19 @@ def _as_json(details: dict[str, Any] | None) -> str | None:
     return msgspec.json.encode(details).decode() if details else None
 
 
-async def _close(connection: Connection, analysis_id: int, rows: Sequence[_Known]) -> None:
+async def _close(connection: Connection, stamp: Stamp, rows: Sequence[_Known]) -> None:
     ids = [row.id for row in rows]
     if not ids:
         return
-    await connection.execute(named.close, analysis_id=analysis_id, ids=ids)
-    await _record(connection, analysis_id, ids, "fixed")
+    await connection.execute(named.close, analysis_id=stamp.analysis_id, ids=ids)
+    await _record(connection, stamp, ids, "fixed")
 
 
-async def _record(connection: Connection, analysis_id: int, ids: Sequence[int], event: str) -> None:
+async def _record(connection: Connection, stamp: Stamp, ids: Sequence[int], event: str) -> None:
     if ids:
-        await connection.execute(named.record, analysis_id=analysis_id, ids=ids, event=event)
+        await connection.execute(
+            named.record, analysis_id=stamp.analysis_id, at=stamp.at, ids=ids, event=event
+        )
 
 
 def _count(

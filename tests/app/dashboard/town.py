@@ -138,7 +138,6 @@ async def open_town(pool: Pool) -> AsyncIterator[Town]:
         app = web.create(settings, Components(pool))
         town = Town(api.Context(pool, settings), app, f"http://127.0.0.1:{port}")
         await _settle(town)
-        await _age(pool)
         server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
@@ -178,18 +177,6 @@ async def _settle(town: Town) -> None:
         town.context, ada, name=EVIL, scopes=["ingest"], project="payments", days=90
     )
     await accounts.add_token(town.context, ada, name="laptop", scopes=["read"], days=30)
-
-
-async def _age(pool: Pool) -> None:
-    """What the database dates itself happened when the upload did."""
-    await pool.execute(
-        "update issues i set created_at = a.created_at"
-        " from analyses a where a.id = i.first_analysis_id"
-    )
-    await pool.execute(
-        "update issue_events e set created_at = a.created_at"
-        " from analyses a where a.id = e.analysis_id"
-    )
 
 
 async def _payments(town: Town, ada: Caller) -> None:
