@@ -322,9 +322,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _present() -> set[Path]:
-    return {path.relative_to(ROOT) for path in (ROOT / REFERENCE).rglob("*") if path.is_file()} | {
-        EXAMPLE
-    }
+    return {path.relative_to(ROOT) for path in (ROOT / REFERENCE).rglob("*") if path.is_file()}
 
 
 def _write(wanted: Mapping[Path, str], stale: set[Path]) -> int:

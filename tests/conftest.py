@@ -9,10 +9,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import insight_cloud
 from insight_cloud.database import Pool, embedded
 from tests import postgres
+
+# A machine with two busy cores draws examples slowly without being at fault.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _TEMPLATES: dict[str, str] = {}
 MIGRATIONS = Path(insight_cloud.__file__).parent / "app" / "migrations"

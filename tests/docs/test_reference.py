@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,25 @@ _COMMANDS = dict(_commands(insight, generate_docs.context_of(insight, None, "ins
 
 
 def test_what_is_generated_is_up_to_date() -> None:
+    """In a process of its own: other tests ask commands for help, and click remembers how."""
+    command = [sys.executable, str(ROOT / "scripts/generate_docs.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_page_that_is_out_of_date_is_told_with_the_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = {Path("a.md"): "new\n", Path("docs/reference/b.md"): "same\n"}
+    monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
+    monkeypatch.setattr(generate_docs, "pages", lambda: wanted)
+    assert generate_docs.main(["--check"]) == 1
+    assert "+new" in capsys.readouterr().out
+    assert generate_docs.main([]) == 0
+    (tmp_path / "docs/reference/stale.md").touch()
+    assert generate_docs.main(["--check"]) == 1
+    assert "stale.md: nothing generates this file" in capsys.readouterr().out
+    assert generate_docs.main([]) == 0
     assert generate_docs.main(["--check"]) == 0
 
 
