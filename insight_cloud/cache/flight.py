@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
+from insight_cloud.cache.tasks import end
 from insight_cloud.core.errors import Unavailable
 
 __all__ = ["Flights"]
@@ -50,10 +51,7 @@ class Flights:
 
     async def close(self) -> None:
         """Cancel what is under way."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks.values())
 
 
 async def _own(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:

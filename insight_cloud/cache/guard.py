@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 from typing_extensions import override
 
 from insight_cloud.cache.backend import Backend, OnChange
+from insight_cloud.cache.tasks import end
 from insight_cloud.core.errors import InsightError, Refused, Unavailable
 
 __all__ = ["Guarded"]
@@ -49,7 +50,6 @@ class Guarded(Backend):
         self._owes_all = False
         self._probing: asyncio.Task[None] | None = None
         self._refusals: set[str] = set()
-        self._closed = False
         self.failures = 0
 
     @property
@@ -65,17 +65,12 @@ class Guarded(Backend):
     @override
     async def open(self, prefix: str, on_change: OnChange) -> None:
         self._prefix = prefix
-        self._closed = False
         await self._backend.open(prefix, on_change)
 
     @override
     async def close(self) -> None:
-        self._closed = True
         probing, self._probing = self._probing, None
-        if probing is not None:
-            probing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await probing
+        await end(probing)
         await self._backend.close()
 
     @override
@@ -205,7 +200,7 @@ class Guarded(Backend):
 
     async def _probe(self) -> None:
         began = time.monotonic()
-        while not self._closed and not await self._answers():  # noqa: ASYNC110 - another machine sets no event of ours
+        while not await self._answers():  # noqa: ASYNC110 - another machine sets no event of ours
             await asyncio.sleep(self._probe_every)
         self._probing = None
         self._refusals.clear()

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from insight_cloud.cache.backend import Backend
+from insight_cloud.cache.tasks import end
 
 __all__ = ["Lock"]
 
@@ -85,6 +86,4 @@ class Lock:
 
     async def _stop_renewing(self) -> None:
         renewal, self._renewal = self._renewal, None
-        if renewal is not None:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+        await end(renewal)

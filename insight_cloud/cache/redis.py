@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from insight_cloud.cache.backend import Backend, OnChange
 from insight_cloud.cache.scripts import INCREMENT, REMOVE, RENEW, SETTLE, TOUCH, refusal
+from insight_cloud.cache.tasks import end
 from insight_cloud.cache.tracking import Tracking
 from insight_cloud.core.errors import Unavailable
 
@@ -279,9 +280,7 @@ class RedisCluster(_Commands):
     @override
     async def close(self) -> None:
         finding, self._finding = self._finding, None
-        if finding is not None and not finding.done():
-            finding.cancel()
-            await asyncio.gather(finding, return_exceptions=True)
+        await end(finding)
         await super().close()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from redis import exceptions
 
 from insight_cloud.cache.backend import OnChange
+from insight_cloud.cache.tasks import end
 from insight_cloud.core.errors import Unavailable
 
 __all__ = ["Tracking"]
@@ -40,6 +41,7 @@ class Tracking:
         self._up: set[str] = set()
         self._wanted: frozenset[str] = frozenset()
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def complete(self) -> bool:
@@ -52,10 +54,8 @@ class Tracking:
 
     async def close(self) -> None:
         """Stop listening."""
-        tasks = [*self._listeners.values(), *([self._task] if self._task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._task, self._ending, *self._listeners.values())
+        self._listeners.clear()
         self._wanted = frozenset()
         self._on_change(None)
 
@@ -70,8 +70,8 @@ class Tracking:
         wanted = frozenset(nodes)
         if wanted == self._wanted:
             return
-        for name in self._wanted - wanted:
-            self._listeners.pop(name).cancel()
+        gone = [self._listeners.pop(name) for name in self._wanted - wanted]
+        self._ending = asyncio.create_task(end(*gone)) if gone else None
         for name in wanted - self._wanted:
             self._listeners[name] = asyncio.create_task(self._listen(name, nodes[name]))
         self._wanted = wanted
@@ -109,11 +109,10 @@ class Tracking:
     async def _read(self, connection: Any) -> None:
         asked = False
         while True:
-            try:
-                message = await connection.read_response(
-                    timeout=_HEARTBEAT_SECONDS, disconnect_on_error=False
-                )
-            except exceptions.TimeoutError:
+            message = await connection.read_response(
+                timeout=_HEARTBEAT_SECONDS, disconnect_on_error=False
+            )
+            if message is None:  # silence
                 if asked:
                     return
                 asked = True
