@@ -447,7 +447,7 @@ class Cache:
         refresh = entries.refresh_at(entry.expires, entry.cost, 1 - self._random())
         if fresh and self._store.coherent and entry.expires != float("inf"):
             copy = Copy(entry.value, entry.expires, refresh, tuple(entry.tags))
-            self._local.keep(key, ticket, copy, encoded_bytes=len(raw))
+            self._local.keep(key, ticket, copy)
         return _Found(entry.value, entry.expires, refresh)
 
     async def _tags_hold(self, tags: Mapping[str, str], ticket: Ticket) -> bool:

@@ -7,6 +7,7 @@ synchronous: no other task runs between the parts of one method.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +17,6 @@ __all__ = ["Copy", "Local", "Ticket"]
 
 _COPY_BYTES = 512
 """What a copy costs beside its value: the entry, the key, two dictionaries."""
-
-_DECODED = 5
-"""A decoded value takes about this many times its encoded size (measured in the tests)."""
 
 _VERSIONS = 10_000
 
@@ -68,11 +66,11 @@ class Local:
             if not tickets:
                 del self._fetching[key]
 
-    def keep(self, key: str, ticket: Ticket, copy: Copy, *, encoded_bytes: int) -> bool:
+    def keep(self, key: str, ticket: Ticket, copy: Copy) -> bool:
         """Keep a fetched copy unless a change was heard meanwhile."""
         if ticket.void or (copy.tags and ticket.tag_changes != self._tag_changes):
             return False
-        copy.weight = _COPY_BYTES + 2 * len(key) + _weight(copy.value, encoded_bytes)
+        copy.weight = _COPY_BYTES + 2 * len(key) + _size(copy.value)
         self._forget(key)
         if copy.weight > self._limit:
             return False
@@ -133,5 +131,20 @@ class Local:
                 del self._by_tag[tag]
 
 
-def _weight(value: object, encoded_bytes: int) -> int:
-    return encoded_bytes if isinstance(value, (bytes, str)) else _DECODED * encoded_bytes
+def _size(value: Any) -> int:
+    """Bytes that a decoded value takes, with all that is in it.
+
+    Counted, because no factor would do: text takes its encoded size, a list of numbers twelve
+    times as much.
+    """
+    size = sys.getsizeof(value)
+    if isinstance(value, dict):
+        return size + sum(map(_size, value)) + sum(map(_size, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return size + sum(map(_size, value))
+    kind: Any = type(value)
+    fields: Any = getattr(kind, "__struct_fields__", None) or getattr(
+        kind, "__dataclass_fields__", ()
+    )
+    own = sys.getsizeof(value.__dict__) if hasattr(value, "__dict__") else 0
+    return size + own + sum([_size(getattr(value, field)) for field in fields])
