@@ -42,7 +42,7 @@ class Memory:
             log = self._log(policy, key, now)
         row = log.take(now, policy.seconds, policy.limit, cost)
         admitted = not row[1]
-        return Decision(admitted, ((policy, key),), (row,), cost, source, (now,), now, self._clock)
+        return Decision(admitted, ((policy, key),), (row,), cost, source, (), now, self._clock)
 
     def hit_all(self, pairs: Sequence[Pair], cost: int, source: Source = "memory") -> Decision:
         """Admit and note when every policy admits; else deny and note nothing anywhere."""
@@ -57,7 +57,7 @@ class Memory:
                 (left - cost, 0.0, following or policy.seconds)
                 for (left, _, following), (policy, _) in zip(rows, pairs, strict=True)
             ]
-        return Decision(admitted, tuple(pairs), rows, cost, source, (now,), now, self._clock)
+        return Decision(admitted, tuple(pairs), rows, cost, source, (), now, self._clock)
 
     def note(self, pairs: Sequence[Pair], cost: int) -> None:
         """Note permits that Redis has given, as far as there is room for them here."""
@@ -81,7 +81,7 @@ class Memory:
     def refund(self, decision: Decision) -> None:
         """Give back what `decision` took."""
         for policy, key in decision.pairs:
-            self._log(policy, key, self._clock()).remove(decision.stamps[0], decision.cost)
+            self._log(policy, key, self._clock()).remove(decision.at, decision.cost)
 
     def __len__(self) -> int:
         return sum(len(table.logs) for table in self._tables.values())

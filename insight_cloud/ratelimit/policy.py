@@ -74,7 +74,7 @@ class Standing(NamedTuple):
 class Decision:
     """Whether a request is admitted. True when it is."""
 
-    __slots__ = ("_at", "_clock", "admitted", "cost", "pairs", "rows", "source", "stamps")
+    __slots__ = ("_clock", "admitted", "at", "cost", "pairs", "rows", "source", "stamps")
 
     def __init__(  # noqa: PLR0917 - built a million times a second, so by position
         self,
@@ -93,7 +93,7 @@ class Decision:
         self.cost = cost
         self.source = source
         self.stamps = stamps
-        self._at = at
+        self.at = at
         self._clock = clock
 
     def __bool__(self) -> bool:
@@ -111,7 +111,7 @@ class Decision:
     @property
     def standings(self) -> tuple[Standing, ...]:
         """Each policy's standing, as far as it is known, with times counted from now on."""
-        passed = self._clock() - self._at
+        passed = self._clock() - self.at
         return tuple(
             Standing(policy, key, remaining, max(0.0, wait - passed), max(0.0, following - passed))
             for (policy, key), (remaining, wait, following) in zip(
@@ -126,7 +126,7 @@ class Decision:
             return 0.0
         if not self.rows:
             return 1.0  # Redis is away and the policy is closed; it is asked again each second
-        return max(0.0, max(row[1] for row in self.rows) - (self._clock() - self._at))
+        return max(0.0, max(row[1] for row in self.rows) - (self._clock() - self.at))
 
     @property
     def violated(self) -> tuple[Policy, ...]:

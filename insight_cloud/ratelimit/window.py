@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 
 __all__ = ["Log"]
@@ -17,25 +18,22 @@ class Log:
     is used, so 100 permits take about 900 bytes.
     """
 
-    __slots__ = ("_live", "_start", "_times")
+    __slots__ = ("_last", "_live", "_start", "_times")
 
     def __init__(self) -> None:
         self._times = array("d")
         self._start = 0
         self._live = 0
+        self._last = -math.inf  # the latest time in the ring, or later
 
     def count(self, now: float, window: float) -> int:
         """Forget what has left the window, and return how many permits are in it."""
-        live = self._live
-        if not live:
-            return 0
-        times, start = self._times, self._start
-        size = len(times)
-        if times[(start + live - 1) % size] > now:
+        if self._last > now:
             self._step_back(now)
-        edge = now - window
-        while live and times[start] <= edge:
-            start = start + 1 if start + 1 < size else 0
+        live, start, times = self._live, self._start, self._times
+        # The same sum as in a wait, so that rounding cannot let the two disagree.
+        while live and times[start] + window - now <= 0:
+            start = start + 1 if start + 1 < len(times) else 0
             live -= 1
         self._start = start
         self._live = live
@@ -44,29 +42,31 @@ class Log:
     def take(self, now: float, window: float, limit: int, cost: int) -> tuple[int, float, float]:
         """Give `cost` permits if `limit` allows: permits left, seconds to wait, seconds to more.
 
-        Nothing was given when there is something to wait for. The same as `count`, `add` and
-        `leaves` together, in one call because it is in the path of every request.
+        Nothing was given when there is something to wait for. It is `count`, `leaves` and `add`
+        in one, because it is in the path of every request.
         """
-        live, start, times = self._live, self._start, self._times
+        live = self._live
+        following = window
         if live:
-            edge = now - window
-            size = len(times)
-            if times[start] <= edge or times[start + live - 1 - size] > now:
+            following = self._times[self._start] + window - now
+            if following <= 0 or self._last > now:
                 live = self.count(now, window)
-                start, times = self._start, self._times
-        if live + cost > limit:
-            wait = self.leaves(live + cost - limit - 1, now, window)
-            return limit - live, wait, times[start] + window - now
-        following = times[start] + window - now if live else window
-        if cost == 1 and live == len(times) and not start:
-            times.append(now)
+                following = self.leaves(0, now, window) if live else window
+        left = limit - live - cost
+        if left < 0:
+            wait = following if left == -1 else self.leaves(-left - 1, now, window)
+            return left + cost, wait, following
+        if cost == 1 and live == len(self._times) and not self._start:
+            self._times.append(now)
             self._live = live + 1
+            self._last = now
         else:
             self.add(now, cost)
-        return limit - live - cost, 0.0, following
+        return left, 0.0, following
 
     def add(self, now: float, cost: int) -> None:
         """Note `cost` permits, given at `now`; the caller has asked `count` at the same time."""
+        self._last = now
         for _ in range(cost):
             times, live = self._times, self._live
             size = len(times)
@@ -102,7 +102,8 @@ class Log:
     def copy(self) -> Log:
         """Return an independent log with the same permits."""
         twin = Log()
-        twin._times, twin._start, twin._live = self._times[:], self._start, self._live
+        twin._times, twin._start = self._times[:], self._start
+        twin._live, twin._last = self._live, self._last
         return twin
 
     def _step_back(self, now: float) -> None:
@@ -113,3 +114,4 @@ class Log:
         for index, time in enumerate(self._times):
             if time > now:
                 self._times[index] = now
+        self._last = now
