@@ -9,6 +9,7 @@ async with Redis("redis://localhost/0") as store:
 """
 
 from insight_cloud.ratelimit.address import Addresses, cloudflare_ranges
+from insight_cloud.ratelimit.checks import check
 from insight_cloud.ratelimit.limiter import Limiter, Stats, Store, require
 from insight_cloud.ratelimit.memory import Memory
 from insight_cloud.ratelimit.middleware import DECISION, RateLimit
@@ -32,6 +33,7 @@ __all__ = [
     "Standing",
     "Stats",
     "Store",
+    "check",
     "cloudflare_ranges",
     "parse",
     "require",
