@@ -93,7 +93,7 @@ class Redis:
 
     async def __aenter__(self) -> Self:
         """Connect. A server that is away is no error: it is tried again in the background."""
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(Unavailable, ValueError):
             await self._connect(self._seed)
             await self._learn()
         if not self._whole():
@@ -279,7 +279,7 @@ class Redis:
         while True:
             missing = [node for node in self._nodes.values() if node.connection is None]
             await asyncio.gather(*map(self._connect, missing), return_exceptions=True)
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(Unavailable, ValueError):  # or a map without sense
                 await self._learn()
                 if self._whole():
                     break
