@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
+from insight_cloud.ratelimit.settings import RateLimitSettings
 
 __all__ = [
     "WELL_KNOWN",
@@ -202,6 +203,7 @@ class Settings(_Section):
     analyses: AnalysesSettings = AnalysesSettings()
     database: DatabaseSettings = DatabaseSettings()
     cache: CacheSettings = CacheSettings()
+    ratelimit: RateLimitSettings = RateLimitSettings()
     edge: EdgeSettings = EdgeSettings()
     storage: StorageSettings = StorageSettings()
     notify: NotifySettings = NotifySettings()

@@ -1,0 +1,1 @@
+"""Tests of `insight_cloud.ratelimit`."""
