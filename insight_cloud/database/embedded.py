@@ -82,7 +82,8 @@ async def start(directory: Path, *, settings: Mapping[str, str] | None = None) -
         # From here on a running server stays; one that is stopping is waited for.
         await _until(lambda: _flock(users, fcntl.LOCK_SH))
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            while not await _answers(url, sockets):
+            # A server that answers but has lost its keeper is about to end.
+            while not (_kept(directory) and await _answers(url, sockets)):
                 if _kept(directory):
                     await asyncio.sleep(0.02)
                 else:
