@@ -11,6 +11,7 @@ import msgspec
 
 from insight_cloud.core.asgi import App, Message, Receive, Scope, Send, header, send_problem
 from insight_cloud.core.errors import SettingsError
+from insight_cloud.headers.middleware import path_prefixes
 
 __all__ = ["Cors"]
 
@@ -70,7 +71,7 @@ class Cors:
             if not _TOKEN.fullmatch(name) or name == "*":
                 raise SettingsError(f"{name!r} is no name of a method or header")
         self._app = app
-        self._prefixes = tuple(prefixes)
+        self._prefixes = path_prefixes(prefixes)
         self._any = "*" in origins
         self._methods = frozenset(methods)
         self._names = frozenset(name.lower() for name in request_headers)
@@ -98,10 +99,11 @@ class Cors:
             await self._app(scope, receive, send)
             return
         origin = header(scope, b"origin")
-        method = header(scope, b"access-control-request-method")
-        if scope["method"] == "OPTIONS" and origin is not None and method is not None:
-            await self._preflight(scope, send, origin, method)
-            return
+        if origin is not None and scope["method"] == "OPTIONS":
+            method = header(scope, b"access-control-request-method")
+            if method is not None:
+                await self._preflight(scope, send, origin, method)
+                return
         allowed = self._of(self._answers, origin)
 
         async def send_with_cors(message: Message) -> None:
@@ -144,10 +146,15 @@ class Cors:
         names = {name.lower() for name, _ in headers}
         if b"access-control-allow-origin" not in names:
             headers += allowed
-        vary = b",".join(text.lower() for name, text in headers if name.lower() == b"vary")
-        if not self._any and not {b"origin", b"*"} & {part.strip() for part in vary.split(b",")}:
+        if not self._any and not (b"vary" in names and _varies(headers)):
             headers.append(_VARY)
         return headers
+
+
+def _varies(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether caches know already that the answer depends on the origin."""
+    vary = b",".join(text.lower() for name, text in headers if name.lower() == b"vary")
+    return not {b"origin", b"*"}.isdisjoint(part.strip() for part in vary.split(b","))
 
 
 def _checked(origin: str) -> str:

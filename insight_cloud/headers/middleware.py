@@ -11,7 +11,7 @@ from insight_cloud.core.asgi import App, Message, Receive, Scope, Send
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.headers import csp, hsts
 
-__all__ = ["ENDPOINT", "PERMISSIONS", "Headers", "is_https", "nonce"]
+__all__ = ["ENDPOINT", "PERMISSIONS", "Headers", "is_https", "nonce", "path_prefixes"]
 
 PERMISSIONS = (
     "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), "
@@ -114,7 +114,7 @@ class Headers:
         common = _encode(fixed | {name.lower(): text for name, text in (extra or {}).items()})
         strict = hsts.value(hsts_stage, subdomains=hsts_subdomains, preload=hsts_preload)
         self._app = app
-        self._api = _prefixes(api_prefixes)
+        self._api = path_prefixes(api_prefixes)
         self._https = https
         self._hsts: _Pairs = _encode({_HSTS.decode(): strict}) if strict else ()
         self._common = common
@@ -170,7 +170,12 @@ def _checked(name: str, text: str) -> str:
     return text
 
 
-def _prefixes(paths: Sequence[str]) -> tuple[str, ...]:
+def path_prefixes(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return beginnings of paths as `str.startswith` takes them.
+
+    Raises:
+        SettingsError: one does not begin with a slash, or they are a single string.
+    """
     wrong = [path for path in paths if not path.startswith("/")]
     if wrong or isinstance(paths, str):
         raise SettingsError(f"prefixes are paths that begin with a slash, not {wrong or paths!r}")

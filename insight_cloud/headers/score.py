@@ -364,15 +364,21 @@ def _read_cookie(line: str, url: str) -> _Cookie | None:
     domain = attributes.get("domain", "").lstrip(".").lower()
     if domain and host != domain and not host.endswith(f".{domain}"):
         return None  # browsers refuse it
+    path = attributes.get("path", "")
     same_site = attributes.get("samesite", "").lower()
     return _Cookie(
         name=name,
-        path=attributes.get("path", ""),
+        path=path if path.startswith("/") else _default_path(url),
         domain=domain or host,
         secure="secure" in attributes,
         http_only="httponly" in attributes,
         same_site=same_site if same_site in {"strict", "lax", "none"} else "",
     )
+
+
+def _default_path(url: str) -> str:
+    """Where a cookie without a path holds (RFC 6265, 5.1.4): in the folder of its URL."""
+    return urlsplit(url).path.rpartition("/")[0] or "/"
 
 
 def _faults(cookie: _Cookie, *, hsts: bool) -> set[str]:

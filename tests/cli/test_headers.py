@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from insight_cloud.cli.headers import command
+from insight_cloud.cli import insight
 from insight_cloud.core.errors import Invalid, Unavailable
 
 
@@ -40,7 +40,7 @@ def url() -> Iterator[str]:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(command, ["score", *arguments])
+    return CliRunner().invoke(insight, ["headers", "score", *arguments])
 
 
 def test_each_url_is_scored_with_reasons(url: str) -> None:

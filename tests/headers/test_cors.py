@@ -152,6 +152,7 @@ async def test_everybody_may_read_public_data_without_cookies() -> None:
         {"origins": ["https://app.example.com\r\nx: y"]},
         {"origins": ["https://bücher.example"]},
         {"origins": ["ftp://app.example.com"]},
+        {"prefixes": "/api/"},
         {"methods": ["GE T"]},
         {"request_headers": ["*"]},
         {"exposed_headers": ["etag\r\nset-cookie: a=b"]},

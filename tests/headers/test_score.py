@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,6 +199,31 @@ def test_the_best_site_gets_the_most_points() -> None:
 def test_a_site_that_did_not_answer_has_no_score() -> None:
     with pytest.raises(ValueError, match="did not answer"):
         score(Site(host="a.example"))
+
+
+def _answer(data: dict[str, Any]) -> Answer:
+    pairs = tuple((name, value) for name, value in data["headers"])
+    return Answer(data["url"], data["status"], pairs, data["body"])
+
+
+# Sites made up at random, with what MDN's own program (version 1.4.8) says about them.
+OBSERVED = json.loads(
+    (Path(__file__).parents[1] / "data/headers/observatory.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("case", OBSERVED, ids=range(len(OBSERVED)))
+def test_the_score_is_the_one_of_the_original(case: dict[str, Any]) -> None:
+    site = Site(
+        host=case["host"],
+        http=tuple(map(_answer, case["http"])),
+        https=tuple(map(_answer, case["https"])),
+        verified=case["verified"],
+        cors=_answer(case["cors"]) if case["cors"] else None,
+    )
+    found = score(site)
+    assert [result.modifier for result in found.results] == case["modifiers"]
+    assert (found.score, found.grade) == (case["score"], case["grade"])
 
 
 _RESULTS = st.lists(st.sampled_from(sorted(MODIFIERS)), max_size=10).map(
