@@ -61,7 +61,10 @@ def test_json_holds_the_same(url: str) -> None:
 
 def test_a_score_below_the_wanted_one_fails(url: str) -> None:
     assert run("--at-least", "60", url).exit_code == 0
-    assert run("--at-least", "61", url).exit_code == 1
+    below = run("--at-least", "61", url)
+    assert isinstance(below.exception, SystemExit), below.exception
+    assert below.exit_code == 1
+    assert "C+ 60" in below.output
     assert run("--at-least", "146", url).exit_code == 2
 
 
