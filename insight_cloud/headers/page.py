@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urljoin
@@ -29,8 +30,10 @@ class Page:
 def read(html: str) -> Page:
     """Read a page; HTML that is not well formed is read as far as it goes."""
     parser = _Parser()
-    parser.feed(html)
-    parser.close()
+    # Python's parser asserts instead of reading on at some broken declarations: `<![x`.
+    with contextlib.suppress(AssertionError):
+        parser.feed(html)
+        parser.close()
     return parser.page
 
 

@@ -1,5 +1,6 @@
 """What a page says in its HTML."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,11 @@ def test_a_base_decides_where_scripts_come_from() -> None:
     assert found.scripts == [page.Script("https://cdn.example/x/a.js", "")]
 
 
-@given(st.text(alphabet="<>/!-=\"' scriptmea[]\n&#;", max_size=200))
+@pytest.mark.parametrize("broken", ["<![x", "<![x y]>", "<!a [<!b", "<!x[[", "<![[a"])
+def test_what_stands_before_a_broken_declaration_is_read(broken: str) -> None:
+    assert page.read(f"<script src=/a.js></script>{broken}").scripts == [page.Script("/a.js", "")]
+
+
+@given(st.text(alphabet="<>/!-=\"' scriptmea[]x\n&#;", max_size=200))
 def test_any_text_can_be_read(html: str) -> None:
     page.read(html)
