@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
+from insight_cloud.headers.settings import HeadersSettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
 
 __all__ = [
@@ -202,6 +203,7 @@ class Settings(_Section):
     accounts: AccountsSettings = AccountsSettings()
     analyses: AnalysesSettings = AnalysesSettings()
     database: DatabaseSettings = DatabaseSettings()
+    headers: HeadersSettings = HeadersSettings()
     cache: CacheSettings = CacheSettings()
     ratelimit: RateLimitSettings = RateLimitSettings()
     edge: EdgeSettings = EdgeSettings()

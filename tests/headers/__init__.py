@@ -1,0 +1,1 @@
+"""Security headers: every promise is tested against a plain ASGI application."""
