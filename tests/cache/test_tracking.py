@@ -14,6 +14,7 @@ import pytest
 
 from insight_cloud.cache import Cache, Redis, RedisCluster
 from tests.cache.contract import Counter, eventually
+from tests.patience import BUSY
 from tests.redis import RedisCluster as ClusterServers
 from tests.redis import RedisServer
 from tests.redis import redis_cluster as own_redis_cluster
@@ -58,7 +59,7 @@ def _reads(server: RedisServer) -> list[str]:
     ]
 
 
-async def test_a_foreign_write_is_seen_within_2_ms(
+async def test_a_foreign_write_is_seen_at_once(
     redis_server: RedisServer, cache: Cache, namespace: str
 ) -> None:
     delays: list[float] = []
@@ -70,7 +71,7 @@ async def test_a_foreign_write_is_seen_within_2_ms(
             while await cache.get("a") != f"v{number}":  # noqa: ASYNC110 - this is measured
                 await asyncio.sleep(0)
             delays.append(time.perf_counter() - written)
-    assert statistics.median(delays) < 0.002
+    assert statistics.median(delays) < 0.002 * BUSY
 
 
 async def _kept(cache: Cache, key: str) -> None:

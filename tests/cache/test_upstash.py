@@ -69,4 +69,4 @@ async def test_a_slow_answer_is_not_waited_for(redis_server: RedisServer) -> Non
         async with Cache(Upstash(front.url, TOKEN)) as cache:
             began = time.monotonic()
             assert await asyncio.gather(*(cache.get("a") for _ in range(10))) == [None] * 10
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 2.5

@@ -122,9 +122,9 @@ def test_fail_on_passes_over_what_is_milder_or_suppressed(tmp_path: Path) -> Non
 
 
 def test_a_detector_that_timed_out_makes_it_incomplete(code: Path, tmp_path: Path) -> None:
-    done = analyze(code, "--detectors", "lizard,ruff", "--timeout", "0.001", home=tmp_path)
+    done = analyze(code, "--detectors", "lizard", "--timeout", "0.001", home=tmp_path)
     assert done.returncode == 3
-    assert "incomplete: lizard, ruff did not finish" in done.stdout
+    assert "incomplete: lizard did not finish" in done.stdout
     assert "timed out" in done.stdout
 
 

@@ -38,13 +38,13 @@ async def test_a_text_that_is_no_unicode_matches_nothing() -> None:
 async def test_nobodys_hash_costs_what_everybodys_costs() -> None:
     assert not passwords.is_outdated(passwords._NOBODY)
     stored = await passwords.hashed("correct horse")
-    seconds = {None: 0.0, stored: 0.0}
+    seconds: dict[str | None, list[float]] = {None: [], stored: []}
     for _ in range(10):
-        for one in seconds:
+        for one, spent in seconds.items():
             started = time.perf_counter()
             await passwords.matches("wrong horse", one)
-            seconds[one] += time.perf_counter() - started
-    assert 0.4 < seconds[None] / seconds[stored] < 2.5
+            spent.append(time.perf_counter() - started)
+    assert 0.4 < min(seconds[None]) / min(seconds[stored]) < 2.5
 
 
 async def test_a_hash_by_weaker_parameters_is_outdated() -> None:
