@@ -17,7 +17,7 @@ import msgspec
 from insight_cloud.app.issues import identity
 from insight_cloud.app.issues.models import RANKS, Change
 from insight_cloud.app.issues.queries import named
-from insight_cloud.app.sarif.model import Finding, Run
+from insight_cloud.app.sarif.model import Finding, Location, Run
 from insight_cloud.database import Connection
 
 __all__ = ["Branch", "Ledger", "Stamp", "reconcile"]
@@ -119,6 +119,7 @@ class _Found(NamedTuple):
         )
 
 
+_NOWHERE = Location(path="")
 _SHARED = ("branch_id", "run_category", "state", "first_analysis_id", "created_at")
 
 
@@ -136,8 +137,11 @@ async def reconcile(
     """
     rules = await _rules(connection, branch, run)
     paths = await _paths(connection, branch, run.findings)
-    keys, found = await asyncio.to_thread(_prepare, branch, run.findings, rules, paths)
-    known = await _known(connection, named.open_of_run, branch, run)
+    # The database looks for what it knows while we hash what is new.
+    (keys, found), known = await asyncio.gather(
+        asyncio.to_thread(_prepare, branch, run.findings, rules, paths),
+        _known(connection, named.open_of_run, branch, run),
+    )
     matched = await asyncio.to_thread(identity.match, _keys_of(known), keys)
     kept = [(known[old], found[new]) for old, new in matched.pairs]
     closed = [known[old] for old in matched.unmatched_known] if run.state == "ok" else []
@@ -151,11 +155,12 @@ async def reconcile(
     fresh = [left[new] for new in returned.unmatched_found]
 
     await _insert(connection, branch, stamp, run, fresh)
-    await _rewrite(connection, [pair for pair in kept if not pair[1].same_as(pair[0])] + back)
+    changed = [(old, new) for old, new in kept if not new.same_as(old)]
+    await _rewrite(connection, changed + back)
     await _close(connection, stamp, closed)
     await _record(connection, stamp, [old.id for old, _ in back], "reopened")
 
-    _count(ledger, fresh, kept, closed, back)
+    _count(ledger, fresh, changed, closed, back)
     return Change(
         new=sum(not row.suppressed for row in fresh),
         fixed=sum(not row.suppressed for row in closed),
@@ -210,23 +215,24 @@ def _prepare(
 def _row(
     finding: Finding, key: identity.Key, rules: dict[str, int], paths: dict[str, int]
 ) -> _Found:
-    place = finding.location
+    place = finding.location or _NOWHERE
+    # By position, in the order of the fields: by name it takes twice as long.
     return _Found(
-        rule_id=rules[finding.rule],
-        path_id=paths[place.path] if place else None,
-        line=place.line if place else None,
-        end_line=place.end_line if place else None,
-        col=place.column if place else None,
-        end_col=place.end_column if place else None,
-        severity=RANKS[finding.severity],
-        category=finding.category,
-        suppressed=finding.suppressed,
-        tool_key=key.tool,
-        context_key=key.context,
-        line_key=key.own_line,
-        message_key=key.message,
-        message=finding.message,
-        details=_details(finding),
+        rules[finding.rule],
+        paths[place.path] if place is not _NOWHERE else None,
+        place.line,
+        place.end_line,
+        place.column,
+        place.end_column,
+        RANKS[finding.severity],
+        finding.category,
+        finding.suppressed,
+        key.tool,
+        key.context,
+        key.own_line,
+        key.message,
+        finding.message,
+        _details(finding),
     )
 
 
@@ -326,7 +332,7 @@ async def _record(connection: Connection, stamp: Stamp, ids: Sequence[int], even
 def _count(
     ledger: Ledger,
     fresh: Sequence[_Found],
-    kept: Sequence[tuple[_Known, _Found]],
+    changed: Sequence[tuple[_Known, _Found]],
     closed: Sequence[_Known],
     back: Sequence[tuple[_Known, _Found]],
 ) -> None:
@@ -336,10 +342,9 @@ def _count(
     for gone in closed:
         ledger.move(_counted(gone), -1)
         ledger.fixed[gone.severity] += not gone.suppressed
-    for old, new in kept:
-        if _counted(old) != _counted(new):
-            ledger.move(_counted(old), -1)
-            ledger.move(_counted(new), +1)
+    for old, new in changed:
+        ledger.move(_counted(old), -1)
+        ledger.move(_counted(new), +1)
 
 
 def _counted(row: _Known | _Found) -> _Counted:
