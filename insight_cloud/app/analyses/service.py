@@ -260,25 +260,10 @@ class _Newest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """An analysis with its internal number."""
+class _Row(Analysis):
+    """An analysis with its internal number, which does not leave the server."""
 
     number: int
-    id: UUID
-    branch: str
-    commit: str
-    category: str
-    complete: bool
-    new: int
-    fixed: int
-    reopened: int
-    unchanged: int
-    open: int
-    suppressed: int
-    warnings_total: int
-    seconds: float
-    uploader: str
-    created_at: datetime
 
     def analysis(self) -> Analysis:
         return Analysis(*(getattr(self, field.name) for field in fields(Analysis)))

@@ -59,7 +59,7 @@ async def page(
     more = len(rows) > limit
     last = rows[limit - 1] if more else None
     return IssuePage(
-        tuple(row.issue() for row in rows[:limit]),
+        tuple(map(_bare, rows[:limit])),
         api.cursor(last.rank, last.number) if last else None,
     )
 
@@ -180,44 +180,26 @@ def _severity(rank: int) -> Severity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Issue):
     """A row of the list with what its cursor needs."""
 
     number: int
     rank: int
-    id: UUID
-    tool: str
-    rule: str
-    severity: Severity
-    category: Any
-    state: Any
-    suppressed: bool
-    message: str
-    path: str | None
-    line: int | None
-    created_at: datetime
-
-    def issue(self) -> Issue:
-        return Issue(*(getattr(self, name) for name in _ISSUE_FIELDS))
 
 
 _ISSUE_FIELDS = tuple(field.name for field in fields(Issue))
 
 
+def _bare(row: Issue) -> Issue:
+    """The issue alone, without what only we need of its row."""
+    return Issue(*(getattr(row, name) for name in _ISSUE_FIELDS))
+
+
 @dataclass(frozen=True, slots=True)
-class _DetailRow:
+class _DetailRow(Issue):
+    """An issue with everything that stands in its own row and its rule's."""
+
     number: int
-    id: UUID
-    tool: str
-    rule: str
-    severity: Severity
-    category: Any
-    state: Any
-    suppressed: bool
-    message: str
-    path: str | None
-    line: int | None
-    created_at: datetime
     branch: str
     end_line: int | None
     col: int | None
@@ -232,7 +214,7 @@ class _DetailRow:
     def detail(self, events: tuple[Event, ...]) -> IssueDetail:
         details = self.details or {}
         return IssueDetail(
-            issue=Issue(*(getattr(self, name) for name in _ISSUE_FIELDS)),
+            issue=_bare(self),
             branch=self.branch,
             end_line=self.end_line,
             column=self.col,
