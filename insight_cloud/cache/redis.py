@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -146,9 +147,9 @@ class _Commands(Backend):
         with foreign_errors(self._where):
             return await (await self._connected()).execute_command(*words)
 
+    @abstractmethod
     async def _connected(self) -> Any:
         """The client, ready for commands; one for the life of this store."""
-        raise NotImplementedError
 
     def _flush(self) -> None:
         if not self._queue:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,10 +15,7 @@ async def postgres_url(request: pytest.FixtureRequest, embedded_url: str) -> Asy
     if request.param == "embedded":
         yield embedded_url
         return
-    if postgres.debian_binaries() is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Debian's PostgreSQL is not installed: apt install postgresql")
-        pytest.skip("Debian's PostgreSQL is not installed")
+    postgres.require_debian()
     with postgres.debian() as server:
         await server.ready()
         yield server.url

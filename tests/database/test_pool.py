@@ -353,8 +353,7 @@ async def breakable_embedded(directory: Path) -> AsyncIterator[Breakable]:
 
 @asynccontextmanager
 async def breakable_debian(_: Path) -> AsyncIterator[Breakable]:
-    if postgres.debian_binaries() is None:
-        pytest.skip("Debian's PostgreSQL is not installed")
+    postgres.require_debian()
     with postgres.debian() as server:
         await server.ready()
 
@@ -405,8 +404,7 @@ async def test_twenty_readers_survive_a_restart_of_the_server(
 
 
 async def test_those_who_wait_through_an_outage_are_served_after_it() -> None:
-    if postgres.debian_binaries() is None:
-        pytest.skip("Debian's PostgreSQL is not installed")
+    postgres.require_debian()
     with postgres.debian() as server:
         await server.ready()
         async with Pool(server.url, min_size=1, max_size=2, acquire_timeout_seconds=20) as pool:

@@ -144,8 +144,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_server_without_a_trusted_certificate_is_not_talked_to(
     certificate: Path, unused_tcp_port: int
 ) -> None:
-    if postgres.debian_binaries() is None:
-        pytest.skip("Debian's PostgreSQL is not installed")
+    postgres.require_debian()
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": str(unused_tcp_port),

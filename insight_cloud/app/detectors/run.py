@@ -216,9 +216,3 @@ def _order(finding: Finding) -> tuple[str, int, int, str, str, str]:
         finding.message,
         str(finding.related),
     )
-
-
-def _timed(run: Run, seconds: float) -> Run:
-    return Run(
-        **{name: getattr(run, name) for name in run.__struct_fields__} | {"seconds": seconds}
-    )
