@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from insight_cloud.cache.settings import CacheSettings
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
 from insight_cloud.headers.settings import HeadersSettings
@@ -117,17 +118,6 @@ class AnalysesSettings(_Section):
     """Most tool runs in one log (GitHub's limit)."""
     results: int = Field(default=25_000, ge=1)
     """Most results of one run (GitHub's limit)."""
-
-
-class CacheSettings(_Section):
-    """Where Redis or Upstash is; without either the cache is in the process."""
-
-    url: SecretStr | None = None
-    """Redis URL: `redis://`, `rediss://` (TLS)."""
-    upstash_url: str | None = None
-    """Upstash REST endpoint."""
-    upstash_token: SecretStr | None = None
-    """Upstash REST token."""
 
 
 class EdgeSettings(_Section):

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
+from insight_cloud import cache, ratelimit
+from insight_cloud.core.errors import SettingsError
 from insight_cloud.database import Pool, SlowQueries, embedded
 from insight_cloud.settings import Settings
 
-__all__ = ["Components", "database_directory", "database_url", "opened"]
+__all__ = ["Components", "Limits", "database_directory", "database_url", "limits", "opened"]
 
 _POOL_SIZES = {"production": (5, 20), "development": (2, 10)}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The rate limits: who decides, by which policies, and who is asking by which address."""
+
+    limiter: ratelimit.Limiter = field(default_factory=ratelimit.Limiter)
+    policies: Mapping[str, ratelimit.Policy] = field(
+        default_factory=lambda: ratelimit.RateLimitSettings().policies()
+    )
+    addresses: ratelimit.Addresses = field(default_factory=ratelimit.Addresses)
+    store: ratelimit.Redis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +36,47 @@ class Components:
     """The open components of one process."""
 
     pool: Pool
+    cache: cache.Cache = field(default_factory=cache.Cache)
+    limits: Limits = field(default_factory=Limits)
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Components]:
-    """Open every component that `settings` ask for; close them in reverse order."""
+async def opened(settings: Settings, *, within: Limits | None = None) -> AsyncIterator[Components]:
+    """Open every component that `settings` ask for; close them in reverse order.
+
+    `within` are limits that were made before, by a web application that had to know them.
+    """
+    ours = limits(settings) if within is None else within
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_url(settings))
         pool = await stack.enter_async_context(_pool(settings, url))
-        yield Components(pool)
+        values = await stack.enter_async_context(_cache(settings))
+        if ours.store is not None:
+            await stack.enter_async_context(ours.store)
+        yield Components(pool, values, ours)
+
+
+def limits(settings: Settings) -> Limits:
+    """Make the rate limits without connecting to anything yet."""
+    wanted = settings.ratelimit
+    url = wanted.url or settings.cache.url
+    store = None
+    if url is not None:
+        store = ratelimit.Redis(
+            url.get_secret_value(),
+            prefix=f"{settings.cache.namespace}:ratelimit:",
+            timeout_seconds=wanted.timeout_seconds,
+        )
+    return Limits(
+        ratelimit.Limiter(store, memory=ratelimit.Memory(max_keys=wanted.memory_keys)),
+        wanted.policies(),
+        ratelimit.Addresses(
+            trusted_proxies=wanted.trusted_proxies,
+            cloudflare=wanted.cloudflare_ranges,
+            ipv6_prefix=wanted.ipv6_prefix,
+        ),
+        store,
+    )
 
 
 @asynccontextmanager
@@ -49,6 +96,37 @@ def database_directory(settings: Settings) -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/insight/postgres")
     return Path.home() / ".local/share/insight/postgres"
+
+
+def _cache(settings: Settings) -> cache.Cache:
+    wanted = settings.cache
+    return cache.Cache(
+        _backend(wanted),
+        namespace=wanted.namespace,
+        ttl=wanted.ttl,
+        stale=wanted.stale,
+        local_bytes=wanted.local_bytes,
+        timeout=timedelta(seconds=wanted.timeout_seconds),
+    )
+
+
+def _backend(wanted: cache.CacheSettings) -> cache.Backend:
+    if wanted.url is not None:
+        kind = cache.RedisCluster if wanted.cluster else cache.Redis
+        return kind(
+            wanted.url.get_secret_value(),
+            timeout_seconds=wanted.timeout_seconds,
+            max_connections=wanted.max_connections,
+        )
+    if wanted.upstash_url is None:
+        return cache.Memory(limit_bytes=wanted.memory_bytes)
+    if wanted.upstash_token is None:
+        raise SettingsError("cache.upstash_url needs cache.upstash_token beside it")
+    return cache.Upstash(
+        wanted.upstash_url,
+        wanted.upstash_token.get_secret_value(),
+        timeout_seconds=wanted.timeout_seconds,
+    )
 
 
 def _pool(settings: Settings, url: str) -> Pool:

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.requests import HTTPConnection
 from starlette.exceptions import HTTPException
 
+from insight_cloud.cache import Cache
 from insight_cloud.core.asgi import App, Message, Receive, Scope, Send, header, send_problem
 from insight_cloud.core.errors import (
     Conflict,
@@ -32,10 +33,12 @@ from insight_cloud.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from insight_cloud.wiring import Limits
 
 if TYPE_CHECKING:
     from insight_cloud.database import Pool
     from insight_cloud.settings import Settings
+    from insight_cloud.wiring import Components
 
 __all__ = [
     "BodyLimit",
@@ -67,6 +70,13 @@ class Context:
     pool: Pool
     settings: Settings
     now: Callable[[], datetime] = _now
+    cache: Cache = field(default_factory=Cache)
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def of(cls, components: Components, settings: Settings) -> Context:
+        """The context of a process whose components are open."""
+        return cls(components.pool, settings, cache=components.cache, limits=components.limits)
 
 
 def _context(connection: HTTPConnection) -> Context:
@@ -288,7 +298,9 @@ def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _always(operation: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """The answers that every operation may give, whoever wrote it."""
-    statuses = [422, 503] if "422" in operation["responses"] else [503]
+    statuses = [429, 503]
+    if "422" in operation["responses"]:
+        statuses.append(422)
     if "requestBody" in operation:
         statuses += [400, 413]
     return problems(*statuses)

@@ -8,14 +8,19 @@ async def price(item: int) -> Decimal: ...
 await cache.invalidate("prices")
 """
 
-from insight_cloud.cache.backend import Backend
-from insight_cloud.cache.cache import MISSING, Cache, Stats
-from insight_cloud.cache.checks import check
-from insight_cloud.cache.memory import Memory
-from insight_cloud.cache.names import Key
-from insight_cloud.cache.redis import Redis, RedisCluster
+from typing import TYPE_CHECKING
+
 from insight_cloud.cache.settings import CacheSettings
-from insight_cloud.cache.upstash import Upstash
+from insight_cloud.core import later
+
+if TYPE_CHECKING:
+    from insight_cloud.cache.backend import Backend
+    from insight_cloud.cache.cache import MISSING, Cache, Stats
+    from insight_cloud.cache.checks import check
+    from insight_cloud.cache.memory import Memory
+    from insight_cloud.cache.names import Key
+    from insight_cloud.cache.redis import Redis, RedisCluster
+    from insight_cloud.cache.upstash import Upstash
 
 __all__ = [
     "MISSING",
@@ -30,3 +35,16 @@ __all__ = [
     "Upstash",
     "check",
 ]
+
+__getattr__ = later.names(
+    __name__,
+    {
+        "backend": "Backend",
+        "cache": "MISSING Cache Stats",
+        "checks": "check",
+        "memory": "Memory",
+        "names": "Key",
+        "redis": "Redis RedisCluster",
+        "upstash": "Upstash",
+    },
+)

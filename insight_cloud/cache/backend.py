@@ -23,6 +23,10 @@ class Backend(Protocol):
     def coherent(self) -> bool:
         """Whether each change by anybody reaches `on_change`, so that copies may be kept."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see the same entries, so that what they forget is forgotten."""
+
     async def open(self, prefix: str, on_change: OnChange) -> None:
         """Begin to announce changes of names that start with `prefix`; returns at once."""
 

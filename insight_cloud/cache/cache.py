@@ -139,6 +139,11 @@ class Cache:
         self._counts = _Counts()
         self._opened = False
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes use the same store, so that one forgets for all."""
+        return self._store.shared
+
     async def open(self) -> None:
         """Begin to listen for changes; done by the first call that needs the store."""
         if not self._opened:

@@ -62,6 +62,11 @@ class Guarded(Backend):
     def coherent(self) -> bool:
         return self._probing is None and self._backend.coherent
 
+    @property
+    @override
+    def shared(self) -> bool:
+        return self._backend.shared
+
     @override
     async def open(self, prefix: str, on_change: OnChange) -> None:
         self._prefix = prefix

@@ -42,6 +42,11 @@ class Memory(Backend):
         return True
 
     @property
+    @override
+    def shared(self) -> bool:
+        return False
+
+    @property
     def held_bytes(self) -> int:
         """What is held now; expired entries count until they are met or give way."""
         return self._held

@@ -62,6 +62,11 @@ class _Commands(Backend):
     def coherent(self) -> bool:
         return self._tracking is not None and self._tracking.complete
 
+    @property
+    @override
+    def shared(self) -> bool:
+        return True
+
     @override
     async def close(self) -> None:
         if self._tracking is not None:

@@ -48,6 +48,11 @@ class Upstash(Backend):
     def coherent(self) -> bool:
         return False
 
+    @property
+    @override
+    def shared(self) -> bool:
+        return True
+
     @override
     async def open(self, prefix: str, on_change: OnChange) -> None:
         """There is nothing to listen to."""

@@ -211,7 +211,7 @@ async def _prepare(settings: Settings, components: Any) -> None:
     for change in await migrations.apply(components.pool, web.MIGRATIONS):
         say(f"database: {change}")
     url = settings.server.url
-    link = await accounts.first_admin_link(api.Context(components.pool, settings))
+    link = await accounts.first_admin_link(api.Context.of(components, settings))
     say(f"Insight Cloud is on {url}")
     if link is not None:
         say(f"Make the first administrator's account (once, within 24 hours): {url}/welcome/{link}")

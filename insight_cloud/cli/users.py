@@ -181,7 +181,7 @@ def _run(config: Path | None, work: Callable[[Context, Settings], Awaitable[T]])
     async def run() -> T:
         found = settings.load(config)
         async with wiring.opened(found) as components:
-            return await work(api.Context(components.pool, found), found)
+            return await work(api.Context.of(components, found), found)
 
     return asyncio.run(run())
 

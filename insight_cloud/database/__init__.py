@@ -8,14 +8,19 @@ async with embedded.server(Path("data")) as url, Pool(url) as pool:
     print(pool.statistics(), pool.recorder.statements())
 """
 
-from insight_cloud.database import embedded, migrations, sql
-from insight_cloud.database.checks import check
-from insight_cloud.database.connection import Connection
-from insight_cloud.database.pool import Isolation, Pool, Statistics
-from insight_cloud.database.recorder import Recorder, SlowQueries
+from typing import TYPE_CHECKING
+
+from insight_cloud.core import later
 from insight_cloud.database.settings import DatabaseSettings
-from insight_cloud.database.sql import Queries, Query
-from insight_cloud.database.translation import Violation
+
+if TYPE_CHECKING:
+    from insight_cloud.database import embedded, migrations, sql
+    from insight_cloud.database.checks import check
+    from insight_cloud.database.connection import Connection
+    from insight_cloud.database.pool import Isolation, Pool, Statistics
+    from insight_cloud.database.recorder import Recorder, SlowQueries
+    from insight_cloud.database.sql import Queries, Query
+    from insight_cloud.database.translation import Violation
 
 __all__ = [
     "Connection",
@@ -33,3 +38,16 @@ __all__ = [
     "migrations",
     "sql",
 ]
+
+__getattr__ = later.names(
+    __name__,
+    {
+        ".": "embedded migrations sql",
+        "checks": "check",
+        "connection": "Connection",
+        "pool": "Isolation Pool Statistics",
+        "recorder": "Recorder SlowQueries",
+        "sql": "Queries Query",
+        "translation": "Violation",
+    },
+)

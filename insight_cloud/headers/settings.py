@@ -14,10 +14,7 @@ __all__ = ["HeadersSettings"]
 
 
 class HeadersSettings(BaseModel):
-    """Security headers of every answer, and which other origins may read the API.
-
-    `insight serve` does not apply them yet; an application that uses the component does.
-    """
+    """Security headers of every answer, and which other origins may read the API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -8,14 +8,19 @@ async with Redis("redis://localhost/0") as store:
     decision = await limiter.hit(api, "user:7")  # or ask without HTTP
 """
 
+from typing import TYPE_CHECKING
+
+from insight_cloud.core import later
 from insight_cloud.ratelimit.address import Addresses, cloudflare_ranges
-from insight_cloud.ratelimit.checks import check
-from insight_cloud.ratelimit.limiter import Limiter, Stats, Store, require
-from insight_cloud.ratelimit.memory import Memory
-from insight_cloud.ratelimit.middleware import DECISION, RateLimit
 from insight_cloud.ratelimit.policy import Decision, OnFailure, Pair, Policy, Standing, parse
-from insight_cloud.ratelimit.redis import Answer, Redis
 from insight_cloud.ratelimit.settings import RateLimitSettings
+
+if TYPE_CHECKING:
+    from insight_cloud.ratelimit.checks import check
+    from insight_cloud.ratelimit.limiter import Limiter, Stats, Store, require
+    from insight_cloud.ratelimit.memory import Memory
+    from insight_cloud.ratelimit.middleware import DECISION, RateLimit
+    from insight_cloud.ratelimit.redis import Answer, Redis
 
 __all__ = [
     "DECISION",
@@ -38,3 +43,14 @@ __all__ = [
     "parse",
     "require",
 ]
+
+__getattr__ = later.names(
+    __name__,
+    {
+        "checks": "check",
+        "limiter": "Limiter Stats Store require",
+        "memory": "Memory",
+        "middleware": "DECISION RateLimit",
+        "redis": "Answer Redis",
+    },
+)

@@ -110,6 +110,16 @@ class Limiter:
                     return denial[2]
         return await self._ask(tuple(pairs), cost)
 
+    def denied(self, policy: Policy, key: str) -> bool:
+        """Whether this process knows, without asking, that one more permit would be denied.
+
+        False may mean that nobody knows: it is a reason to go on and ask, not to admit.
+        """
+        if self._store is None:
+            return not self._memory.peek(((policy, key),)).standings[0].remaining
+        denial = self._denied.get((policy.name, key))
+        return denial is not None and self._clock() < denial[0]
+
     async def peek(self, pairs: Sequence[Pair]) -> Decision:
         """Say how the pairs stand and take nothing."""
         if self._store is None:

@@ -21,14 +21,23 @@ class RateLimit:
     `policies(scope)` names the policies and keys of a request, all decided in one step; none
     lets it pass unasked. It is called for each request, so it should only look things up.
     WebSockets are decided at their handshake.
+
+    Who is not admitted gets a problem document, or the answer of the application that
+    `refusal(scope)` returns, which finds the decision in its scope: a page for people.
     """
 
     def __init__(
-        self, app: App, limiter: Limiter, *, policies: Callable[[Scope], Sequence[Pair]]
+        self,
+        app: App,
+        limiter: Limiter,
+        *,
+        policies: Callable[[Scope], Sequence[Pair]],
+        refusal: Callable[[Scope], App | None] = lambda _: None,
     ) -> None:
         self._app = app
         self._limiter = limiter
         self._policies = policies
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,11 +48,13 @@ class RateLimit:
             decision = await self._limiter.hit(*pairs[0])
         else:
             decision = await self._limiter.hit_all(pairs)
-        if not decision.admitted:
-            await _refuse(scope, receive, send, decision, pairs)
-            return
         scope[DECISION] = decision
-        await self._app(scope, receive, _telling(send, decision, pairs))
+        if decision.admitted:
+            await self._app(scope, receive, _telling(send, decision, pairs))
+        elif (refusal := self._refusal(scope)) is not None:
+            await refusal(scope, receive, _telling(send, decision, pairs))
+        else:
+            await _refuse(scope, receive, send, decision, pairs)
 
 
 def _telling(send: Send, decision: Decision, pairs: Sequence[Pair]) -> Send:

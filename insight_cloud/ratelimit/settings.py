@@ -37,8 +37,6 @@ Tier = Annotated[str, AfterValidator(_tier)]
 class RateLimitSettings(BaseModel):
     """How many requests are admitted, of whom, and what happens while Redis is away.
 
-    `insight serve` does not apply them yet; an application that uses the component does.
-
     A limit is written `LIMIT/WINDOW ON_FAILURE`: `5/15m closed` is five in any 15 minutes, and
     none while Redis is away. Windows are counted in s, m, h or d. `on_failure` is `local` (each
     process limits by itself; the default), `closed` (nobody is admitted) or `open` (everybody).

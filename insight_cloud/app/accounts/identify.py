@@ -18,16 +18,21 @@ from insight_cloud.app.api import Context, InContext
 from insight_cloud.core.errors import Refused, Unauthenticated
 
 __all__ = [
+    "CALLER",
     "COOKIE",
     "InCaller",
     "caller_of",
     "forget",
+    "known",
     "refuse_cross_site",
     "remember",
     "secret_of",
 ]
 
 COOKIE = "insight_session"
+
+CALLER = "insight.caller"
+"""Where the scope of a request has its caller (or None), once somebody has looked."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _bearer = HTTPBearer(auto_error=False, description="An access token, or an API token (`ins_…`).")
@@ -43,14 +48,21 @@ async def caller_of(connection: HTTPConnection, context: Context) -> Caller | No
     Raises:
         Refused: another site's page made the browser send its cookie.
     """
+    if _bearer_of(connection) is None and COOKIE in connection.cookies:
+        refuse_cross_site(connection)
+    if CALLER in connection.scope:
+        found: Caller | None = connection.scope[CALLER]
+        return found
+    return await known(connection, context)
+
+
+async def known(connection: HTTPConnection, context: Context) -> Caller | None:
+    """Say whose secret the request carries, wherever it comes from. Grants nothing by itself."""
     bearer = _bearer_of(connection)
     if bearer is not None:
         return await service.identify(context, bearer, "access", "token")
     cookie = connection.cookies.get(COOKIE)
-    if cookie is None:
-        return None
-    refuse_cross_site(connection)
-    return await service.identify(context, cookie, "session")
+    return None if cookie is None else await service.identify(context, cookie, "session")
 
 
 async def authenticated(

@@ -53,6 +53,7 @@ class Caller:
         project_id: the only project that the token is for; None is not bound to one.
         project: its slug.
         kind: how the caller proved it: browser session, access token, API token.
+        token_number: the API token's row; never leaves the server.
     """
 
     user_id: int | None
@@ -65,6 +66,14 @@ class Caller:
     project_id: int | None
     project: str | None
     kind: Literal["session", "access", "token"]
+    token_number: int | None = None
+
+    @property
+    def limit_key(self) -> str:
+        """Whose permits a request takes: an API token's own, else its user's."""
+        if self.token_number is not None:
+            return f"token:{self.token_number}"
+        return f"user:{self.public_id}"
 
 
 @dataclass(frozen=True, slots=True)

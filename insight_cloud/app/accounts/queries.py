@@ -38,6 +38,7 @@ class SessionRow:
     email: str
     name: str
     is_admin: bool
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,24 +235,28 @@ async def use_refresh_token(db: Connection, digest: bytes, *, now: datetime) -> 
     await db.execute(_SQL.use_refresh_token, hash=digest, now=now)
 
 
-async def end_session(db: Connection, digest: bytes) -> None:
-    """End a browser session, or the whole family that an access token belongs to."""
+async def end_session(db: Connection, digest: bytes) -> list[bytes]:
+    """End a browser session, or the whole family that an access token belongs to.
+
+    This and the next two return the digests of the sessions and access tokens that ended.
+    """
     await db.fetch_value(_SQL.lock_owner_of_session, hash=digest)
     family = await db.fetch_value(_SQL.end_session, hash=digest)
-    if family is not None:
-        await end_family(db, family)
+    return [digest] if family is None else [digest, *await end_family(db, family)]
 
 
-async def end_family(db: Connection, family: UUID) -> None:
+async def end_family(db: Connection, family: UUID) -> list[bytes]:
     """End every refresh and access token of the family; its owner's row is locked."""
-    await db.execute(_SQL.end_access_of_family, family=family)
+    ended = await db.fetch_all(_SQL.end_access_of_family, bytes, family=family)
     await db.execute(_SQL.end_refresh_of_family, family=family)
+    return ended
 
 
-async def end_all(db: Connection, *, user_id: int) -> None:
+async def end_all(db: Connection, *, user_id: int) -> list[bytes]:
     """End every session, access token and refresh token of a user whose row is locked."""
-    await db.execute(_SQL.end_sessions_of_user, user_id=user_id)
+    ended = await db.fetch_all(_SQL.end_sessions_of_user, bytes, user_id=user_id)
     await db.execute(_SQL.end_refresh_of_user, user_id=user_id)
+    return ended
 
 
 async def list_browsers(
@@ -263,9 +268,10 @@ async def list_browsers(
     )
 
 
-async def end_browser(db: Statements, *, user_id: int, session_id: str) -> bool:
-    """End one of the user's browser sessions; False when there is none of that id."""
-    return await db.execute(_SQL.end_browser, user_id=user_id, id=session_id) == 1
+async def end_browser(db: Statements, *, user_id: int, session_id: str) -> bytes | None:
+    """End one of the user's browser sessions: its digest, None when there is none of that id."""
+    ended: bytes | None = await db.fetch_value(_SQL.end_browser, user_id=user_id, id=session_id)
+    return ended
 
 
 # -- API tokens ------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 -- Whoever changes the tokens of a user locks the user's row first: that row is the one lock.
 
 -- name: find_session
-select u.id as user_id, u.public_id, u.email, u.name, u.is_admin
+select u.id as user_id, u.public_id, u.email, u.name, u.is_admin, s.expires_at
 from sessions s join users u on u.id = s.user_id
 where s.hash = %(hash)s and s.expires_at > %(now)s and u.disabled_at is null;
 
@@ -87,13 +87,13 @@ update refresh_tokens set used_at = %(now)s where hash = %(hash)s;
 delete from sessions where hash = %(hash)s returning family;
 
 -- name: end_access_of_family
-delete from sessions where family = %(family)s;
+delete from sessions where family = %(family)s returning hash;
 
 -- name: end_refresh_of_family
 delete from refresh_tokens where family = %(family)s;
 
 -- name: end_sessions_of_user
-delete from sessions where user_id = %(user_id)s;
+delete from sessions where user_id = %(user_id)s returning hash;
 
 -- name: end_refresh_of_user
 delete from refresh_tokens where user_id = %(user_id)s;
@@ -108,7 +108,8 @@ order by created_at desc limit %(limit)s;
 
 -- name: end_browser
 delete from sessions
-where user_id = %(user_id)s and family is null and left(encode(hash, 'hex'), 32) = %(id)s;
+where user_id = %(user_id)s and family is null and left(encode(hash, 'hex'), 32) = %(id)s
+returning hash;
 
 -- name: list_api_tokens
 select t.public_id as id, t.prefix, t.name, t.scopes, p.slug as project, u.email as user,

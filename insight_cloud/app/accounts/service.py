@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from insight_cloud.app.accounts import passwords, queries, rules, secret
+from insight_cloud import ratelimit
+from insight_cloud.app.accounts import passwords, queries, rules, secret, sessions
 from insight_cloud.app.accounts.models import (
     SCOPES,
     Account,
@@ -87,7 +88,7 @@ async def identify(context: Context, text: str, *kinds: secret.Kind) -> Caller |
     if kind == "token":
         token = await queries.find_api_token(context.pool, digest, now=now)
         return None if token is None else _caller_with_token(token)
-    row = await queries.find_session(context.pool, digest, now=now)
+    row = await sessions.find(context, digest, now=now)
     if row is None:
         return None
     return Caller(
@@ -118,6 +119,7 @@ def _caller_with_token(token: queries.ApiTokenRow) -> Caller:
         project_id=token.project_id,
         project=token.project,
         kind="token",
+        token_number=token.id,
     )
 
 
@@ -188,8 +190,9 @@ async def disable(context: Context, email: str) -> User:
         account = await queries.set_disabled(db, email=email, disabled_at=context.now())
         if account is None:
             raise Missing(f"no user has the address {email}")
-        await queries.end_all(db, user_id=account.id)
+        ended = await queries.end_all(db, user_id=account.id)
         await queries.drop_links(db, purpose="password", user_id=account.id)
+    await sessions.forget(context, ended)
     return account.user
 
 
@@ -262,12 +265,13 @@ async def refresh(context: Context, text: str) -> Tokens:
     Raises:
         Unauthenticated: unknown, expired or used before.
     """
-    tokens = None
+    tokens, ended = None, list[bytes]()
     if secret.kind(text) == "refresh":
         # The family's end must be committed although the caller gets an error: the
         # transaction ends before we raise.
         async with context.pool.transaction() as db:
-            tokens = await _rotated(db, context, secret.digest(text))
+            tokens = await _rotated(db, context, secret.digest(text), ended)
+    await sessions.forget(context, ended)
     if tokens is None:
         raise Unauthenticated("the refresh token is not valid (any more); sign in again")
     return tokens
@@ -282,13 +286,15 @@ async def sign_out(context: Context, text: str) -> None:
     kind, digest = secret.kind(text), secret.digest(text)
     if kind == "token":
         raise Refused("an API token is not signed out; revoke it instead")
+    ended: list[bytes] = []
     async with context.pool.transaction() as db:
         if kind in {"session", "access"}:
-            await queries.end_session(db, digest)
+            ended = await queries.end_session(db, digest)
         elif kind == "refresh":
             row = await queries.find_refresh_token(db, digest, now=context.now())
             if row is not None:
-                await queries.end_family(db, row.family)
+                ended = await queries.end_family(db, row.family)
+    await sessions.forget(context, ended)
 
 
 async def list_browsers(context: Context, caller: Caller, this: str = "") -> list[Browser]:
@@ -313,13 +319,37 @@ async def end_browser(context: Context, caller: Caller, session_id: str) -> None
         Refused: the caller is an API token.
         Missing: the caller has no such session.
     """
-    if not await queries.end_browser(context.pool, user_id=_person(caller), session_id=session_id):
+    ended = await queries.end_browser(context.pool, user_id=_person(caller), session_id=session_id)
+    if ended is None:
         raise Missing("you have no such session; perhaps it has ended already")
+    await sessions.forget(context, [ended])
 
 
 async def _proved(context: Context, email: str, password: str) -> Account:
-    """The account that `email` and `password` belong to, after the same work in every case."""
-    account = await _find(context, email)
+    """The account that `email` and `password` belong to; attempts that fail are limited.
+
+    Raises:
+        Unauthenticated: they belong to none that may sign in.
+        RateLimited: too many attempts for this address failed, whoever made them.
+        Unavailable: too many people are signing in, or Redis is away and nobody can count.
+    """
+    try:
+        address = rules.email(email)
+    except Invalid:
+        address = None  # nobody's; the form must not say so faster
+    if address is None:
+        return await _compared(context, None, password)
+    limiter, policy = context.limits.limiter, context.limits.policies["auth"]
+    attempt = await limiter.hit(policy, f"account:{address.lower()}")
+    ratelimit.require(attempt)
+    account = await _compared(context, address, password)
+    await limiter.refund(attempt)
+    return account
+
+
+async def _compared(context: Context, address: str | None, password: str) -> Account:
+    """Find and compare, with the same work in every case."""
+    account = None if address is None else await queries.find_account(context.pool, address)
     stored = None if account is None else account.password_hash
     matches = await passwords.matches(password[: 4 * rules.PASSWORD_LIMITS[1]], stored)
     if account is None or account.disabled_at is not None or not matches:
@@ -332,15 +362,8 @@ async def _proved(context: Context, email: str, password: str) -> Account:
     )
     if not replaced:
         # Somebody changed the hash since: what was proved is proved against the new one, too.
-        return await _proved(context, email, password)
+        return await _compared(context, address, password)
     return replace(account, password_hash=renewed)
-
-
-async def _find(context: Context, email: str) -> Account | None:
-    try:
-        return await queries.find_account(context.pool, rules.email(email))
-    except Invalid:
-        return None  # no account has such an address; the form must not say so faster
 
 
 async def _begin(
@@ -360,7 +383,10 @@ async def _begin(
     return Session(user=account.user, expires_at=expires_at, secret=text) if began else None
 
 
-async def _rotated(db: Connection, context: Context, digest: bytes) -> Tokens | None:
+async def _rotated(
+    db: Connection, context: Context, digest: bytes, ended: list[bytes]
+) -> Tokens | None:
+    """The tokens that replace this one. A stolen family ends instead, and is noted in `ended`."""
     now = context.now()
     # Critical section: the owner's row is locked from here to the commit, so two requests
     # with tokens of one family follow each other, and the later one sees what the earlier did.
@@ -368,7 +394,7 @@ async def _rotated(db: Connection, context: Context, digest: bytes) -> Tokens | 
     if row is None:
         return None
     if row.is_used:
-        await queries.end_family(db, row.family)
+        ended += await queries.end_family(db, row.family)
         return None
     if not row.is_valid:
         return None
@@ -663,13 +689,15 @@ async def redeem(
         taken = await queries.take_link(db, secret.digest(text), now=context.now())
         if taken is None:
             raise _used()
+        ended: list[bytes] = []
         if taken.user_id is None:
             account = await _first_admin(db, context, email, name, password_hash)
         else:
-            account = await _with_new_password(db, taken.user_id, password_hash)
+            account, ended = await _with_new_password(db, taken.user_id, password_hash)
         session = await _begin(db, context, account, user_agent)
         if session is None:
             raise _used()
+    await sessions.forget(context, ended)
     return session
 
 
@@ -688,13 +716,15 @@ async def _first_admin(
     )
 
 
-async def _with_new_password(db: Connection, user_id: int, password_hash: str) -> Account:
+async def _with_new_password(
+    db: Connection, user_id: int, password_hash: str
+) -> tuple[Account, list[bytes]]:
     account = await queries.set_password(db, user_id=user_id, password_hash=password_hash)
     if account is None:
         raise _used()
-    await queries.end_all(db, user_id=user_id)
+    ended = await queries.end_all(db, user_id=user_id)
     await queries.drop_links(db, purpose="password", user_id=user_id)
-    return account
+    return account, ended
 
 
 def _used() -> Missing:

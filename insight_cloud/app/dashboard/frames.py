@@ -23,7 +23,9 @@ from insight_cloud.app.dashboard.views import (
     Theme,
     Viewer,
 )
+from insight_cloud.core.asgi import Receive, Scope, Send
 from insight_cloud.core.errors import InsightError, Invalid, Missing, Unauthenticated
+from insight_cloud.ratelimit import DECISION, require
 
 __all__ = [
     "NOTICES",
@@ -36,6 +38,7 @@ __all__ = [
     "go",
     "local",
     "parse_id",
+    "refusal",
     "set_theme",
 ]
 
@@ -59,13 +62,8 @@ NOTICES = {
 """What a page may say after a form, by the word in the cookie: nobody can make it say more."""
 
 _HEADERS = {
-    # No inline script or style stands in any template.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "cache-control": "private, no-cache",
-    "referrer-policy": "same-origin",
     "vary": "cookie",
-    "x-content-type-options": "nosniff",
 }
 
 _HEADINGS = {
@@ -218,6 +216,16 @@ def error_page(request: Request, problem: api.Problem, headers: dict[str, str]) 
     response = visit.show("failure.html", view, heading, status=problem.status, path=path)
     response.headers.update(headers | {"cache-control": "no-store"})
     return response
+
+
+async def refusal(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer, as an ASGI application, somebody whom the rate limits do not admit."""
+    try:
+        require(scope[DECISION])
+    except InsightError as error:
+        problem = api.Problem(error.title, error.http_status, str(error))
+        page = error_page(Request(scope), problem, {})
+        await page(scope, receive, send)
 
 
 def _bare(problem: api.Problem) -> bool:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from insight_cloud.app import api
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.analyses import service as analyses
-from insight_cloud.app.dashboard import charts, filters, markdown, present, queries, views
+from insight_cloud.app.dashboard import charts, filters, markdown, present, queries, reads, views
 from insight_cloud.app.dashboard.forms import Form, days_of, role_of, scope_options, scopes_of
 from insight_cloud.app.dashboard.frames import InMember, Member, faults, go, parse_id
 from insight_cloud.app.dashboard.queries import RunState
@@ -28,8 +27,6 @@ __all__ = ["router"]
 
 router = APIRouter()
 
-_RECENT = 6
-_TOP = 8
 _LISTED = 50
 _OF_ANALYSIS = 25
 _HOME = Crumb("Overview", "/")
@@ -41,20 +38,14 @@ _HOME = Crumb("Overview", "/")
 @router.get("/")
 async def overview(visit: InMember) -> Response:
     """Show every project that the viewer sees, what got worse first."""
-    context, pool = visit.context, visit.context.pool
-    visible = await projects.visible(context, visit.caller)
-    numbers = [project.number for project in visible]
-    states, weeks, newest = await asyncio.gather(
-        issues.overview(context, visible),
-        queries.weeks(pool, projects=numbers, today=context.now().date()),
-        queries.newest(pool, projects=numbers),
-    )
-    runs = await _runs(context, [one.id for one in newest])
-    last = {one.slug: _newest_line(one, runs) for one in newest}
-    changes = present.changes(weeks)
+    context = visit.context
+    known = await reads.overview(context, await projects.visible(context, visit.caller))
+    runs = _by_analysis(known.runs)
+    last = {one.slug: _newest_line(one, runs) for one in known.newest}
+    changes = present.changes(known.weeks)
     lines = [
         _project_line(state, changes.get(state.slug, Change()), last.get(state.slug))
-        for state in states
+        for state in known.states
     ]
     lines.sort(key=lambda line: (tuple(-net for net in line.week.worse), line.name.lower()))
     view = views.Overview(
@@ -111,10 +102,10 @@ def _newest_line(one: queries.Newest, runs: dict[UUID, list[RunState]]) -> views
     )
 
 
-async def _runs(context: api.Context, ids: Sequence[UUID]) -> dict[UUID, list[RunState]]:
+def _by_analysis(runs: Iterable[RunState]) -> dict[UUID, list[RunState]]:
     """How the tools of each analysis ended."""
     found: dict[UUID, list[RunState]] = defaultdict(list)
-    for run in await queries.runs(context.pool, analyses=ids):
+    for run in runs:
         found[run.analysis].append(run)
     return found
 
@@ -165,33 +156,25 @@ async def project_page(visit: InMember, slug: str, branch: str = "") -> Response
     context = visit.context
     project = await projects.open(context, visit.caller, slug)
     head = await _head(visit, project, tab="summary", branch=branch)
-    rows, days, rules, paths, recent = await asyncio.gather(
-        queries.open_by_both(context.pool, project_id=project.number, branch=head.branch),
-        issues.trend(context, project, days=91, branch=head.branch),
-        issues.top(context, project, by="rule", branch=head.branch, limit=_TOP),
-        issues.top(context, project, by="path", branch=head.branch, limit=_TOP),
-        analyses.newest_first(context, project, branch=head.branch, limit=_RECENT),
-    )
-    runs, texts = await asyncio.gather(
-        _runs(context, [one.id for one in recent.items]),
-        queries.rules(
-            context.pool, project_id=project.number, labels=[rule.name for rule in rules]
-        ),
-    )
-    today = context.now().date()
-    week = [day for day in days if (today - day.day).days < 7]
-    open_counts = present.counts((rank, number) for _, rank, number in rows)
+    known = await reads.summary(context, project, head.branch)
+    today, runs = context.now().date(), _by_analysis(known.runs)
+    week = [day for day in known.days if (today - day.day).days < 7]
+    open_counts = present.counts((rank, number) for _, rank, number in known.open)
     view = views.ProjectPage(
         project=head,
         open=open_counts,
         new_this_week=sum(day.new for day in week),
         fixed_this_week=sum(day.fixed for day in week),
-        categories=present.categories(rows, project=project, branch=head.branch),
-        trend=present.trend(days[-90:]),
-        weeks=present.weekly(days, today=today),
-        top_rules=present.ranked_rules(rules, texts, project=project, branch=head.branch),
-        top_paths=present.ranked_paths(paths, project=project, branch=head.branch),
-        analyses=tuple(present.analysis_line(one, slug=slug, runs=runs) for one in recent.items),
+        categories=present.categories(known.open, project=project, branch=head.branch),
+        trend=present.trend(known.days[-90:]),
+        weeks=present.weekly(known.days, today=today),
+        top_rules=present.ranked_rules(
+            known.rules, known.texts, project=project, branch=head.branch
+        ),
+        top_paths=present.ranked_paths(known.paths, project=project, branch=head.branch),
+        analyses=tuple(
+            present.analysis_line(one, slug=slug, runs=runs) for one in known.recent.items
+        ),
         server_url=context.settings.server.url,
     )
     return visit.show("project.html", view, project.name, crumbs=[_HOME])
@@ -205,7 +188,7 @@ async def _head(
     Raises:
         Missing: the branch was never analysed, and is not the default branch either.
     """
-    names = await queries.branches(visit.context.pool, project_id=project.number)
+    names = await reads.branches(visit.context, project)
     if branch and branch not in {*names, project.default_branch}:
         raise Missing(f"project {project.slug} has no analysis of a branch {branch!r}")
     return present.head(

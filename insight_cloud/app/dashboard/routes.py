@@ -6,10 +6,10 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from insight_cloud.app.dashboard import account_pages, assets, project_pages
-from insight_cloud.app.dashboard.frames import error_page
+from insight_cloud.app.dashboard.frames import error_page, refusal
 from insight_cloud.core.asgi import Receive, Scope, Send, header
 
-__all__ = ["error_page", "router", "static"]
+__all__ = ["error_page", "refusal", "router", "static"]
 
 router = APIRouter(include_in_schema=False)
 router.include_router(project_pages.router)

@@ -33,6 +33,7 @@ class Project:
         id: what the outside knows it by, besides the slug.
         hash_key: 32 random bytes that key the identities of this project's issues.
         role: the caller's role as a member; None for an administrator or operator who is none.
+        version: grows with every change of what is known about the project.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Project:
     hash_key: bytes = field(repr=False)
     created_at: datetime
     role: Role | None
+    version: int = 0
 
     @property
     def public(self) -> PublicProject:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 import uvicorn
 from fastapi import FastAPI
 
+from insight_cloud import wiring
 from insight_cloud.app import api, web
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.models import Caller
@@ -30,6 +31,7 @@ from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import write
 from insight_cloud.app.sarif.model import Category, Finding, Location, Rule, Run, Severity
 from insight_cloud.database import Pool
+from insight_cloud.ratelimit import RateLimitSettings
 from insight_cloud.settings import ServerSettings, Settings
 from insight_cloud.wiring import Components
 
@@ -134,9 +136,12 @@ async def open_town(pool: Pool) -> AsyncIterator[Town]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        settings = Settings(server=ServerSettings(port=port))
-        app = web.create(settings, Components(pool))
-        town = Town(api.Context(pool, settings), app, f"http://127.0.0.1:{port}")
+        # People come and go here more often than an address may sign in.
+        limits = RateLimitSettings(api="100000/15m", auth="100000/15m", strict="100000/1h")
+        settings = Settings(server=ServerSettings(port=port), ratelimit=limits)
+        components = Components(pool, limits=wiring.limits(settings))
+        app = web.create(settings, components)
+        town = Town(api.Context.of(components, settings), app, f"http://127.0.0.1:{port}")
         await _settle(town)
         server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
