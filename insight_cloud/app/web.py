@@ -14,7 +14,7 @@ from msgspec import json
 from starlette.routing import Route
 from typing_extensions import override
 
-from insight_cloud import __version__, headers, ratelimit, wiring
+from insight_cloud import __version__, cache, database, headers, ratelimit, wiring
 from insight_cloud.app import api
 from insight_cloud.app.accounts import routes as accounts
 from insight_cloud.app.accounts import service as accounts_service
@@ -26,7 +26,6 @@ from insight_cloud.app.projects import routes as projects
 from insight_cloud.core.asgi import App, Receive, Scope, Send
 from insight_cloud.core.errors import InsightError
 from insight_cloud.core.report import Report
-from insight_cloud.database import checks
 from insight_cloud.settings import Settings
 
 __all__ = ["MIGRATIONS", "create", "openapi"]
@@ -178,7 +177,13 @@ async def _clean_for_ever(context: api.Context) -> None:
 )
 async def get_health(context: api.InContext) -> Response:
     """Say whether the service can serve (draft-inadarei-api-health-check)."""
-    report = Report.of(await checks.check(context.pool))
+    report = Report.of(
+        [
+            *await database.check(context.pool),
+            *await cache.check(context.cache),
+            *await ratelimit.check(context.limits.store, context.limits.policies.values()),
+        ]
+    )
     body = {
         "status": _HEALTH_STATUS[report.status],
         "checks": {

@@ -212,6 +212,11 @@ async def _prepare(settings: Settings, components: Any) -> None:
         say(f"database: {change}")
     url = settings.server.url
     link = await accounts.first_admin_link(api.Context.of(components, settings))
+    if settings.server.workers > 1 and components.limits.store is None:
+        say(
+            f"rate limits: each of the {settings.server.workers} processes counts by itself; "
+            "set REDIS_URL to limit them together"
+        )
     say(f"Insight Cloud is on {url}")
     if link is not None:
         say(f"Make the first administrator's account (once, within 24 hours): {url}/welcome/{link}")

@@ -156,9 +156,8 @@ def _agent(visit: Visit) -> str:
 @router.post("/theme")
 async def theme(visit: InVisit, form: Form) -> Response:
     """Keep the choice of colours in this browser, and go back."""
-    del visit  # it has refused other sites
     response = go(local(form.text("next") or "/"))
-    set_theme(response, form.text("theme"))
+    set_theme(response, visit.request, form.text("theme"))
     return response
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from base64 import b64encode
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["Asset", "address", "find", "named"]
+__all__ = ["Asset", "address", "find", "integrity", "named"]
 
 _TYPES = {
     "css": "text/css; charset=utf-8",
@@ -21,6 +22,8 @@ class Asset:
     """One file in memory, as it is and compressed."""
 
     address: str
+    integrity: str
+    """What a browser compares it with (Subresource Integrity)."""
     media_type: str
     body: bytes
     gzipped: bytes
@@ -36,6 +39,7 @@ def _load() -> dict[str, Asset]:
             digest = hashlib.blake2b(body, digest_size=6).hexdigest()
             found[file.name] = Asset(
                 address=f"/static/{stem}.{digest}.{kind}",
+                integrity=f"sha384-{b64encode(hashlib.sha384(body).digest()).decode()}",
                 media_type=_TYPES[kind],
                 body=body,
                 gzipped=gzip.compress(body, 9, mtime=0),
@@ -50,6 +54,11 @@ _BY_ADDRESS = {asset.address: asset for asset in _BY_NAME.values()}
 def address(name: str) -> str:
     """The address of the file called `name`; a name that does not exist is a KeyError."""
     return _BY_NAME[name].address
+
+
+def integrity(name: str) -> str:
+    """The digest of the file called `name`, for the element that loads it."""
+    return _BY_NAME[name].integrity
 
 
 def named(name: str) -> Asset:

@@ -113,10 +113,13 @@ class Visit:
             may_register=self.context.settings.accounts.registration == "open",
         )
         response = HTMLResponse(render.page(template, frame, view), status, _HEADERS)
+        # With each page the choice holds for another year.
+        set_theme(response, self.request, frame.theme)
         if secret:
             response.headers["cache-control"] = "no-store"
         if said is not None:
-            response.delete_cookie(_NOTICE_COOKIE, path="/")
+            secure = self.request.url.scheme == "https"
+            response.delete_cookie(_NOTICE_COOKIE, path="/", secure=secure, samesite="lax")
         return response
 
 
@@ -153,11 +156,16 @@ def go(path: str, *, done: str = "") -> Response:
     return response
 
 
-def set_theme(response: Response, theme: str) -> None:
+def set_theme(response: Response, request: Request, theme: str) -> None:
     """Keep the choice of colours for a year; anything else than a theme is nothing chosen."""
     if theme in _THEMES:
         response.set_cookie(
-            _THEME_COOKIE, theme, max_age=_YEAR_SECONDS, httponly=True, samesite="lax"
+            _THEME_COOKIE,
+            theme,
+            max_age=_YEAR_SECONDS,
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
         )
 
 

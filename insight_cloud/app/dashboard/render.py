@@ -102,7 +102,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(asset=assets.address, password_length=rules.PASSWORD_LIMITS[0])
+    environment.globals.update(
+        asset=assets.address, integrity=assets.integrity, password_length=rules.PASSWORD_LIMITS[0]
+    )
     environment.filters.update(
         ago=ago,
         until=_until,

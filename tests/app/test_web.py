@@ -1,0 +1,133 @@
+"""The application as a whole: what every answer carries, and how that is judged."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from insight_cloud import wiring
+from insight_cloud.app import api, web
+from insight_cloud.app.accounts import COOKIE
+from insight_cloud.headers import HeadersSettings, score, site
+from insight_cloud.ratelimit import RateLimitSettings
+from insight_cloud.settings import ServerSettings, Settings
+from tests.app.dashboard.conftest import town
+from tests.app.dashboard.town import Town
+from tests.flows.test_pages import PAGES, PUBLIC
+
+__all__ = ["town"]
+
+ORIGIN = "https://insight.test:8443"
+
+
+class Visitor(httpx.ASGITransport):
+    """Somebody who is signed in: each request carries the session."""
+
+    session = ""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.session:
+            request.headers["cookie"] = f"{COOKIE}={self.session}"
+        return await super().handle_async_request(request)
+
+
+def serve(town: Town, **headers: object) -> Visitor:
+    """The town's application as people reach it by HTTPS."""
+    settings = Settings(
+        server=ServerSettings(public_url=ORIGIN),
+        headers=HeadersSettings.model_validate(headers),
+        ratelimit=RateLimitSettings(api="100000/15m"),
+    )
+    components = wiring.Components(town.context.pool, limits=wiring.limits(settings))
+    app = web.create(settings, components)
+    app.state.context = api.Context.of(components, settings)
+    return Visitor(app, raise_app_exceptions=False)
+
+
+@pytest.mark.parametrize("path", [*PUBLIC.values(), *PAGES.values()])
+async def test_every_page_scores_what_is_possible_without_preloading(town: Town, path: str) -> None:
+    visitor = serve(town)
+    visitor.session = "" if path in PUBLIC.values() else await town.session()
+    url = ORIGIN + re.sub(r"{([\w-]+)}", lambda name: town.ids[name[1]], path)
+    found = await site.read(url, transport=visitor)
+    assert found.is_html
+    result = score(found)
+    assert result.score >= 140, result.results
+    assert result.grade == "A+"
+
+
+def api_paths() -> list[str]:
+    return sorted(path for path, methods in web.openapi()["paths"].items() if "get" in methods)
+
+
+@pytest.mark.parametrize("path", api_paths())
+async def test_every_answer_of_the_api_has_its_headers(town: Town, path: str) -> None:
+    visitor = serve(town)
+    visitor.session = await town.session()
+    ids = {"slug": "payments", "project": "payments", "issue_id": town.ids["timeout"]}
+    address = re.sub(r"{([\w-]+)}", lambda name: ids.get(name[1], "none"), path)
+    async with httpx.AsyncClient(transport=visitor, base_url=ORIGIN) as http:
+        answer = await http.get(address)
+    assert answer.headers["content-security-policy"].startswith(
+        "default-src 'none'; frame-ancestors 'none'"
+    )
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["strict-transport-security"] == (
+        "max-age=63072000; includeSubDomains; preload"
+    )
+    found = score(await site.read(ORIGIN + address, transport=visitor))
+    assert found.score >= 100, found.results
+
+
+async def test_an_error_of_ours_carries_the_headers_too(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("insight_cloud.app.projects.service.visible", broken)
+    visitor = serve(town)
+    visitor.session = await town.session()
+    async with httpx.AsyncClient(transport=visitor, base_url=ORIGIN) as http:
+        answer = await http.get("/")
+    assert answer.status_code == 500
+    assert "a bug" not in answer.text
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "strict-transport-security" in answer.headers
+
+
+async def test_without_https_browsers_are_not_told_to_insist_on_it(town: Town) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(town.app), base_url="http://127.0.0.1"
+    ) as http:
+        assert "strict-transport-security" not in (await http.get("/sign-in")).headers
+
+
+async def test_a_session_over_https_has_a_secure_cookie(town: Town) -> None:
+    async with httpx.AsyncClient(transport=serve(town), base_url="http://127.0.0.1") as http:
+        form = {"email": "ada@example.org", "password": "a long enough secret"}
+        answer = await http.post("/sign-in", data=form, headers={"sec-fetch-site": "same-origin"})
+    assert "; Secure" in answer.headers["set-cookie"]
+
+
+async def test_only_named_origins_may_read_the_api(town: Town) -> None:
+    friend = "https://friend.example.com"
+    visitor = serve(town, cors_origins=[friend])
+    async with httpx.AsyncClient(transport=visitor, base_url=ORIGIN) as http:
+        named = await http.get("/api/health", headers={"origin": friend})
+        other = await http.get("/api/health", headers={"origin": "https://evil.example.com"})
+    assert named.headers["access-control-allow-origin"] == friend
+    assert "access-control-allow-origin" not in other.headers
+
+
+async def test_browsers_report_to_the_service(town: Town) -> None:
+    report = {"csp-report": {"document-uri": f"{ORIGIN}/", "effective-directive": "script-src"}}
+    async with httpx.AsyncClient(transport=serve(town), base_url=ORIGIN) as http:
+        page = await http.get("/sign-in")
+        assert "report-uri /reports" in page.headers["content-security-policy"]
+        answer = await http.post(
+            "/reports", json=report, headers={"content-type": "application/csp-report"}
+        )
+    assert answer.status_code == 204
