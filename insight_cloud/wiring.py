@@ -14,7 +14,15 @@ from insight_cloud.core.errors import SettingsError
 from insight_cloud.database import Pool, SlowQueries, embedded
 from insight_cloud.settings import Settings
 
-__all__ = ["Components", "Limits", "database_directory", "database_url", "limits", "opened"]
+__all__ = [
+    "Components",
+    "Limits",
+    "database_directory",
+    "database_url",
+    "limit_store",
+    "limits",
+    "opened",
+]
 
 _POOL_SIZES = {"production": (5, 20), "development": (2, 10)}
 
@@ -28,7 +36,7 @@ class Limits:
         default_factory=lambda: ratelimit.RateLimitSettings().policies()
     )
     addresses: ratelimit.Addresses = field(default_factory=ratelimit.Addresses)
-    store: ratelimit.Redis | None = None
+    store: ratelimit.Redis | ratelimit.Upstash | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +66,7 @@ async def opened(settings: Settings, *, within: Limits | None = None) -> AsyncIt
 
 def limits(settings: Settings) -> Limits:
     """Make the rate limits without connecting to anything yet."""
-    wanted = settings.ratelimit
-    url = wanted.url or settings.cache.url
-    store = None
-    if url is not None:
-        store = ratelimit.Redis(
-            url.get_secret_value(),
-            prefix=f"{settings.cache.namespace}:ratelimit:",
-            timeout_seconds=wanted.timeout_seconds,
-        )
+    wanted, store = settings.ratelimit, limit_store(settings)
     return Limits(
         ratelimit.Limiter(store, memory=ratelimit.Memory(max_keys=wanted.memory_keys)),
         wanted.policies(),
@@ -96,6 +96,25 @@ def database_directory(settings: Settings) -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/insight/postgres")
     return Path.home() / ".local/share/insight/postgres"
+
+
+def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:
+    """Make what all processes keep their limits in; None where each keeps its own."""
+    wanted, shared = settings.ratelimit, settings.cache
+    prefix = f"{shared.namespace}:ratelimit:"
+    url = wanted.url or shared.url
+    if url is not None:
+        return ratelimit.Redis(
+            url.get_secret_value(), prefix=prefix, timeout_seconds=wanted.timeout_seconds
+        )
+    if shared.upstash_url is None or shared.upstash_token is None:
+        return None
+    return ratelimit.Upstash(
+        shared.upstash_url,
+        shared.upstash_token.get_secret_value(),
+        prefix=prefix,
+        timeout_seconds=wanted.timeout_seconds,
+    )
 
 
 def _cache(settings: Settings) -> cache.Cache:

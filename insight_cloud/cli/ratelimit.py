@@ -11,7 +11,7 @@ import click
 from insight_cloud.cli._output import emit, json_option, statuses
 
 if TYPE_CHECKING:
-    from insight_cloud.ratelimit import Pair, RateLimitSettings, Redis
+    from insight_cloud.ratelimit import Pair, RateLimitSettings, Redis, Upstash
 
 __all__ = ["command"]
 
@@ -84,18 +84,19 @@ def _pairs(limits: RateLimitSettings, key: str) -> list[Pair]:
     return [(policy, key) for policy in limits.policies().values()]
 
 
-def _store() -> tuple[Redis, RateLimitSettings]:
-    from insight_cloud import settings
+def _store() -> tuple[Redis | Upstash, RateLimitSettings]:
+    from insight_cloud import settings, wiring
     from insight_cloud.core.errors import SettingsError
-    from insight_cloud.ratelimit import Redis
 
     found = settings.load()
-    url = found.ratelimit.url or found.cache.url
-    if url is None:
+    # A person waits longer than a request does.
+    patient = found.ratelimit.model_copy(
+        update={"timeout_seconds": max(2, found.ratelimit.timeout_seconds)}
+    )
+    store = wiring.limit_store(found.model_copy(update={"ratelimit": patient}))
+    if store is None:
         raise SettingsError(
             "there is no Redis, so the limits are in the memory of the serving processes: restart "
             "the service to reset them, or set REDIS_URL"
         )
-    # A person waits longer than a request does.
-    store = Redis(url.get_secret_value(), timeout_seconds=max(2, found.ratelimit.timeout_seconds))
     return store, found.ratelimit

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from insight_cloud.ratelimit.memory import Memory
     from insight_cloud.ratelimit.middleware import DECISION, RateLimit
     from insight_cloud.ratelimit.redis import Answer, Redis
+    from insight_cloud.ratelimit.upstash import Upstash
 
 __all__ = [
     "DECISION",
@@ -38,6 +39,7 @@ __all__ = [
     "Standing",
     "Stats",
     "Store",
+    "Upstash",
     "check",
     "cloudflare_ranges",
     "parse",
@@ -52,5 +54,6 @@ __getattr__ = later.names(
         "memory": "Memory",
         "middleware": "DECISION RateLimit",
         "redis": "Answer Redis",
+        "upstash": "Upstash",
     },
 )

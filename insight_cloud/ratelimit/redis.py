@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any, NamedTuple, Self
 
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -18,6 +16,7 @@ from redis.crc import key_slot
 from insight_cloud.core.errors import SettingsError, Unavailable
 from insight_cloud.ratelimit import resp
 from insight_cloud.ratelimit.policy import Pair, Row
+from insight_cloud.ratelimit.scripts import REFUND, WINDOW, Script, keys, numbers, rows
 
 __all__ = ["Answer", "Redis"]
 
@@ -28,19 +27,7 @@ _AWAY = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 """Answers of a server that is not, or not yet, the one to ask."""
 
 
-class _Script(NamedTuple):
-    text: bytes
-    sha: bytes
-
-
-def _script(name: str) -> _Script:
-    text = (resources.files(__package__) / name).read_bytes()
-    return _Script(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
-
-
-_WINDOW = _script("window.lua")
-_REFUND = _script("refund.lua")
-_PREPARE = tuple(resp.pack(("SCRIPT", "LOAD", script.text)) for script in (_WINDOW, _REFUND))
+_PREPARE = tuple(resp.pack(("SCRIPT", "LOAD", script.text)) for script in (WINDOW, REFUND))
 
 
 class Answer(NamedTuple):
@@ -135,8 +122,8 @@ class Redis:
         """
         stamp_of = dict(zip(pairs, stamps, strict=True))
         for node, group in self._by_node(pairs):
-            keys = self._keys(group)
-            await self._run(node, _REFUND, (len(keys), *keys, stamp_of[group[0]], cost))
+            names = self._keys(group)
+            await self._run(node, REFUND, (len(names), *names, stamp_of[group[0]], cost))
 
     async def reset(self, pairs: Sequence[Pair]) -> None:
         """Forget the pairs.
@@ -150,11 +137,9 @@ class Redis:
     # -- deciding ------------------------------------------------------------------------------
 
     async def _hit(self, node: _Node, pairs: Sequence[Pair], cost: int) -> Answer:
-        keys = self._keys(pairs)
-        numbers = [n for policy, _ in pairs for n in (policy.limit, round(policy.seconds * 1e6))]
-        reply = await self._run(node, _WINDOW, (len(keys), *keys, cost, *numbers))
-        rows = [(reply[i], reply[i + 1] / 1e6, reply[i + 2] / 1e6) for i in range(2, len(reply), 3)]
-        return Answer(reply[1] == 1, pairs, rows, (reply[0],) * len(pairs))
+        names = self._keys(pairs)
+        reply = await self._run(node, WINDOW, (len(names), *names, cost, *numbers(pairs)))
+        return Answer(reply[1] == 1, pairs, rows(reply), (reply[0],) * len(pairs))
 
     async def _hit_in_turn(self, groups: list[tuple[_Node, list[Pair]]], cost: int) -> Answer:
         """Ask node after node; it never admits too much, for an instant maybe too little."""
@@ -184,9 +169,7 @@ class Redis:
                 await self.refund(answer.pairs, answer.stamps, cost)
 
     def _keys(self, pairs: Sequence[Pair]) -> list[bytes]:
-        """The braces make a cluster keep all policies of one key on one node."""
-        prefix = self._prefix
-        return [f"{prefix}{{{key}}}:{policy.name}".encode() for policy, key in pairs]
+        return [name.encode() for name in keys(self._prefix, pairs)]
 
     def _by_node(self, pairs: Sequence[Pair]) -> list[tuple[_Node, list[Pair]]]:
         """Group by what one script may touch: on a cluster, the keys of one slot."""
@@ -197,7 +180,7 @@ class Redis:
             groups.setdefault(key_slot(key, _SLOTS), []).append(pair)
         return [(self._slots[slot], group) for slot, group in groups.items()]
 
-    async def _run(self, node: _Node, script: _Script, rest: Sequence[bytes | float]) -> resp.Reply:
+    async def _run(self, node: _Node, script: Script, rest: Sequence[bytes | float]) -> resp.Reply:
         try:
             return await self._ask(node, resp.pack((b"EVALSHA", script.sha, *rest)))
         except _ScriptUnknown:

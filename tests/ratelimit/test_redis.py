@@ -16,8 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from insight_cloud.core.errors import SettingsError, Unavailable
-from insight_cloud.ratelimit import Limiter, OnFailure, Policy, Redis
-from insight_cloud.ratelimit import redis as redis_module
+from insight_cloud.ratelimit import Limiter, OnFailure, Policy, Redis, scripts
 from insight_cloud.ratelimit.resp import pack
 from insight_cloud.ratelimit.window import Log
 from tests.patience import BUSY
@@ -145,7 +144,7 @@ class ScriptedClock:
     """window.lua with the time as a last argument, for one key."""
 
     def __init__(self, server: RedisServer) -> None:
-        text = redis_module._WINDOW.text.decode()
+        text = scripts.WINDOW.text.decode()
         clock = "local clock = redis.call('TIME')\nlocal now = clock[1] * 1000000 + clock[2]\n"
         assert clock in text
         self._text = text.replace(clock, "local now = tonumber(ARGV[#ARGV])\n")
