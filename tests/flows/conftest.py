@@ -12,6 +12,11 @@ from tests.serving import Served, served
 
 PASSWORD = "correct horse battery 9"
 
+UNLIMITED = {
+    f"INSIGHT_RATELIMIT__{tier}": "1000000/1h open" for tier in ("API", "AUTH", "STRICT")
+}
+"""For tests that ask more often than any person or program should."""
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -32,7 +37,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A running service with an administrator, `lead@example.org`; one for a file of tests."""
     home = tmp_path_factory.mktemp("service")
     open_the_way_to(home)
-    with served(home) as service:
+    with served(home, **UNLIMITED) as service:
         service.run(
             "users", "add", "lead@example.org", "--admin", "--password-stdin", given=PASSWORD
         )
