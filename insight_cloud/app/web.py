@@ -20,6 +20,7 @@ from insight_cloud.app.accounts import routes as accounts
 from insight_cloud.app.accounts import service as accounts_service
 from insight_cloud.app.admission import Admission, Identify
 from insight_cloud.app.analyses import routes as analyses
+from insight_cloud.app.compression import Compression
 from insight_cloud.app.dashboard import routes as dashboard
 from insight_cloud.app.issues import routes as issues
 from insight_cloud.app.projects import routes as projects
@@ -78,6 +79,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     app.router.routes.append(Route(_REPORTS, reports, include_in_schema=False))
     admission = Admission(limits)
     # The last one added is the first to see a request.
+    app.add_middleware(Compression)
     app.add_middleware(
         api.BodyLimit, limit_bytes=settings.server.body_bytes, exempt=_has_its_own_limit
     )

@@ -12,9 +12,7 @@ from tests.serving import Served, served
 
 PASSWORD = "correct horse battery 9"
 
-UNLIMITED = {
-    f"INSIGHT_RATELIMIT__{tier}": "1000000/1h open" for tier in ("API", "AUTH", "STRICT")
-}
+UNLIMITED = {f"INSIGHT_RATELIMIT__{tier}": "1000000/1h open" for tier in ("API", "AUTH", "STRICT")}
 """For tests that ask more often than any person or program should."""
 
 
