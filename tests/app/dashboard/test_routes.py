@@ -151,7 +151,7 @@ async def test_every_page_forbids_what_it_does_not_need(
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] in {"private, no-cache", "no-store"}
-        assert answer.headers["vary"] == "cookie, accept-encoding"
+        assert answer.headers["vary"].startswith("cookie")
 
 
 async def test_a_secret_is_kept_by_no_cache(ada: httpx.AsyncClient) -> None:
