@@ -8,10 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from insight_cloud.core.storage import Credentials
 from insight_cloud.database import Pool, SlowQueries, embedded
 from insight_cloud.settings import Settings
 
-__all__ = ["Components", "database_directory", "database_url", "opened"]
+__all__ = ["Components", "database_directory", "database_url", "opened", "store_credentials"]
 
 _POOL_SIZES = {"production": (5, 20), "development": (2, 10)}
 
@@ -49,6 +52,25 @@ def database_directory(settings: Settings) -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/insight/postgres")
     return Path.home() / ".local/share/insight/postgres"
+
+
+def store_credentials(settings: Settings) -> Credentials:
+    """Return who we are at the object stores."""
+    given = settings.storage
+    return Credentials(
+        aws_access_key_id=given.aws_access_key_id or "",
+        aws_secret_access_key=_secret(given.aws_secret_access_key),
+        aws_session_token=_secret(given.aws_session_token),
+        aws_region=given.aws_region or "",
+        aws_endpoint_url=given.aws_endpoint_url or "",
+        azure_connection_string=_secret(given.azure_connection_string),
+        google_credentials=given.google_credentials,
+        machine_identity=given.machine_identity,
+    )
+
+
+def _secret(value: SecretStr | None) -> str:
+    return "" if value is None else value.get_secret_value()
 
 
 def _pool(settings: Settings, url: str) -> Pool:
