@@ -56,6 +56,7 @@ WELL_KNOWN: Mapping[str, tuple[str, str]] = {
     "AWS_REGION": ("storage", "aws_region"),
     "AWS_ENDPOINT_URL": ("storage", "aws_endpoint_url"),
     "AZURE_STORAGE_CONNECTION_STRING": ("storage", "azure_connection_string"),
+    "GOOGLE_APPLICATION_CREDENTIALS": ("storage", "google_credentials"),
     "SLACK_WEBHOOK_URL": ("notify", "slack_webhook_url"),
     "SENTRY_DSN": ("telemetry", "sentry_dsn"),
     "APPLICATIONINSIGHTS_CONNECTION_STRING": ("telemetry", "application_insights"),
@@ -146,6 +147,10 @@ class StorageSettings(_Section):
     """S3 endpoint, for other servers than Amazon's."""
     azure_connection_string: SecretStr | None = None
     """Azure Blob Storage connection string."""
+    google_credentials: Path | None = None
+    """File with the key of a Google Cloud service account."""
+    machine_identity: bool = False
+    """Without keys, let the machine vouch for us: an instance role or a workload identity."""
 
 
 class NotifySettings(_Section):

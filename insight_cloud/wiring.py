@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from insight_cloud import cache, ratelimit
 from insight_cloud.core.errors import SettingsError
+from insight_cloud.core.storage import Credentials
 from insight_cloud.database import Pool, SlowQueries, embedded
 from insight_cloud.settings import Settings
 
@@ -22,6 +25,7 @@ __all__ = [
     "limit_store",
     "limits",
     "opened",
+    "store_credentials",
 ]
 
 _POOL_SIZES = {"production": (5, 20), "development": (2, 10)}
@@ -146,6 +150,25 @@ def _backend(wanted: cache.CacheSettings) -> cache.Backend:
         wanted.upstash_token.get_secret_value(),
         timeout_seconds=wanted.timeout_seconds,
     )
+
+
+def store_credentials(settings: Settings) -> Credentials:
+    """Return who we are at the object stores."""
+    given = settings.storage
+    return Credentials(
+        aws_access_key_id=given.aws_access_key_id or "",
+        aws_secret_access_key=_secret(given.aws_secret_access_key),
+        aws_session_token=_secret(given.aws_session_token),
+        aws_region=given.aws_region or "",
+        aws_endpoint_url=given.aws_endpoint_url or "",
+        azure_connection_string=_secret(given.azure_connection_string),
+        google_credentials=given.google_credentials,
+        machine_identity=given.machine_identity,
+    )
+
+
+def _secret(value: SecretStr | None) -> str:
+    return "" if value is None else value.get_secret_value()
 
 
 def _pool(settings: Settings, url: str) -> Pool:
