@@ -9,12 +9,17 @@
 Sentry, OpenTelemetry and Azure are optional: `insight_cloud.telemetry.sentry`, `.otel`, `.azure`.
 """
 
-from insight_cloud.telemetry import logs
+from insight_cloud.telemetry import logs, process
+from insight_cloud.telemetry.alerts import Alert, Alerts, Rule, rules
 from insight_cloud.telemetry.health import Health, Probe
+from insight_cloud.telemetry.history import History, Period
+from insight_cloud.telemetry.leaks import Leak, Watch
 from insight_cloud.telemetry.logs import redact, request_id
 from insight_cloud.telemetry.metrics import Metrics, anybody, bearer, nobody
 from insight_cloud.telemetry.middleware import REQUEST_ID, REQUESTS, Requests
 from insight_cloud.telemetry.multiprocess import Leader, Shared
+from insight_cloud.telemetry.periodic import Every, Periodic
+from insight_cloud.telemetry.process import LoopLag
 from insight_cloud.telemetry.recorder import BUCKETS, Recorder
 from insight_cloud.telemetry.series import Sample, Series, percentile
 from insight_cloud.telemetry.settings import TelemetrySettings
@@ -24,23 +29,35 @@ __all__ = [
     "BUCKETS",
     "REQUESTS",
     "REQUEST_ID",
+    "Alert",
+    "Alerts",
+    "Every",
     "Health",
+    "History",
     "Leader",
+    "Leak",
+    "LoopLag",
     "Metrics",
+    "Period",
+    "Periodic",
     "Probe",
     "Recorder",
     "Requests",
+    "Rule",
     "Sample",
     "Series",
     "Shared",
     "Slow",
     "SlowRequest",
     "TelemetrySettings",
+    "Watch",
     "anybody",
     "bearer",
     "logs",
     "nobody",
     "percentile",
+    "process",
     "redact",
     "request_id",
+    "rules",
 ]

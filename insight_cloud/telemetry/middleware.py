@@ -79,8 +79,9 @@ class Requests:
         )
         self._serving = 0
         recorder.collect(lambda: [("http_requests_in_flight", {}, self._serving)])
-        self._routes_left = routes
-        self._routes: dict[str | None, str] = {None: OTHER}
+        self._limit = routes
+        self._routes: set[str] = set()
+        self._labels: dict[tuple[str, str | None, int], tuple[str, str, str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -121,30 +122,30 @@ class Requests:
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
         self._serving -= 1
-        template = self._route(scope)
-        route = self._routes.get(template) or self._admit(template)
-        method = scope["method"]
-        if method not in _METHODS:
-            method = OTHER
-        self._seconds.observe(seconds, (method, route, _CLASSES[status // 100]))
+        seen = (scope["method"], self._route(scope), status)
+        labels = self._labels.get(seen) or self._admit(*seen)
+        self._seconds.observe(seconds, labels)
         if seconds >= self._slow_seconds and self._slow is not None:
-            self._slow.add(scope[REQUEST_ID], method, route, status, seconds)
+            self._slow.add(scope[REQUEST_ID], labels[0], labels[1], status, seconds)
         if self._access_log:
-            extra = {
-                "method": method,
-                "route": route,
-                "status": status,
-                "seconds": round(seconds, 6),
-            }
-            log.info("http.request", extra=extra)
+            extra = {"method": labels[0], "route": labels[1], "status": status}
+            log.info("http.request", extra={**extra, "seconds": round(seconds, 6)})
 
-    def _admit(self, template: str | None) -> str:
-        """Tell one more template apart, if there may be one more."""
-        if template is None or self._routes_left <= 0:
-            return OTHER
-        self._routes_left -= 1
-        self._routes[template] = template
-        return template
+    def _admit(self, method: str, template: str | None, status: int) -> tuple[str, str, str]:
+        """The labels of a request; what there may be any number of becomes `other`."""
+        if template is not None and template not in self._routes:
+            if len(self._routes) < self._limit:
+                self._routes.add(template)
+            else:
+                template = None
+        labels = (
+            method if method in _METHODS else OTHER,
+            OTHER if template is None else template,
+            _CLASSES[status // 100] if status < 600 else OTHER,
+        )
+        if labels[0] is method and labels[2] is not OTHER:  # remembered: a bounded number
+            self._labels[method, template, status] = labels
+        return labels
 
     def _identity(self, scope: Scope) -> str:
         if self._trusted is not None and self._trusted(scope):

@@ -93,7 +93,7 @@ async def test_routes_beyond_the_limit_are_one() -> None:
         ("GET", "/1", "2xx"): 1,
         ("GET", "other", "2xx"): 48,
     }
-    assert len(requests._routes) == 3
+    assert (len(requests._routes), len(requests._labels)) == (2, 3)
 
 
 async def test_a_raised_error_counts_as_500_and_leaves_its_id_to_the_servers_log() -> None:
