@@ -19,6 +19,7 @@ from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
 from insight_cloud.headers.settings import HeadersSettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
+from insight_cloud.telemetry.settings import TelemetrySettings
 
 __all__ = [
     "WELL_KNOWN",
@@ -158,21 +159,6 @@ class NotifySettings(_Section):
 
     slack_webhook_url: SecretStr | None = None
     """Slack incoming webhook."""
-
-
-class TelemetrySettings(_Section):
-    """Where errors, traces and metrics go."""
-
-    sentry_dsn: SecretStr | None = None
-    """Sentry project."""
-    application_insights: SecretStr | None = None
-    """Azure Application Insights connection string."""
-    otlp_endpoint: str | None = None
-    """OpenTelemetry collector."""
-    otlp_headers: SecretStr | None = None
-    """Headers for the collector, `name=value` separated by commas."""
-    service_name: str = "insight-cloud"
-    """Name under which the service reports."""
 
 
 class ClientSettings(_Section):
