@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
 from insight_cloud.headers.settings import HeadersSettings
+from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
 
 __all__ = [
@@ -156,13 +157,6 @@ class StorageSettings(_Section):
     """S3 endpoint, for other servers than Amazon's."""
     azure_connection_string: SecretStr | None = None
     """Azure Blob Storage connection string."""
-
-
-class NotifySettings(_Section):
-    """Where messages for the operator go."""
-
-    slack_webhook_url: SecretStr | None = None
-    """Slack incoming webhook."""
 
 
 class TelemetrySettings(_Section):
