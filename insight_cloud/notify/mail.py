@@ -8,9 +8,10 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Sequence
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, getaddresses
 from typing import TYPE_CHECKING, Literal
 
 from insight_cloud.core.errors import InsightError, Refused, SettingsError, Unavailable
@@ -124,10 +125,10 @@ def letter(message: Message, sender: Address, to: Sequence[Address]) -> EmailMes
 
 
 def _address(name: str, text: str) -> Address:
-    person, spec = parseaddr(text)
     try:
+        ((person, spec),) = getaddresses([text])  # exactly one
         address = Address(person, addr_spec=spec)
-    except (ValueError, IndexError):  # the parser of the standard library raises both
+    except (ValueError, IndexError, MessageError):  # the standard library's parser raises all
         address = Address()
     if not address.username or not address.domain:
         raise SettingsError(f"{name}: {text!r} is no e-mail address")

@@ -109,18 +109,18 @@ class Notifier:
         self._clock = clock
         self._sleep = sleep
         self._random = random
-        self._summing: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._summing = asyncio.create_task(self._sum_up(), name="notify-summaries")
+        self._flushing = asyncio.create_task(self._keep_flushing(), name="notify-summaries")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._summing is not None:
-            self._summing.cancel()
+        if self._flushing is not None:
+            self._flushing.cancel()
             with suppress(asyncio.CancelledError):
-                await self._summing
-            self._summing = None
+                await self._flushing
+            self._flushing = None
         await self.flush(everything=True)
 
     async def send(self, message: Message) -> Report:
@@ -135,9 +135,8 @@ class Notifier:
         """Tell what was held back and whose time is over, or all; a check for each summary."""
         now = float("inf") if everything else self._clock()
         deadline = min(self._deadline, _CLOSING_SECONDS) if everything else self._deadline
-        due = [(line, line.quiet.take_due(now)) for line in self._lines]
-        told = [self._summarise(line, held, deadline) for line, held in due if held]
-        return Report.of(await asyncio.gather(*told))
+        told = await asyncio.gather(*(self._sum_up(line, now, deadline) for line in self._lines))
+        return Report.of(check for check in told if check is not None)
 
     def stats(self) -> tuple[ChannelStats, ...]:
         """The counts of each channel."""
@@ -172,7 +171,10 @@ class Notifier:
                 line.quiet.failed(message, held)
         return check
 
-    async def _summarise(self, line: _Line, held: Sequence[Held], deadline: float) -> Check:
+    async def _sum_up(self, line: _Line, now: float, deadline: float) -> Check | None:
+        held = line.quiet.take_due(now)
+        if not held:
+            return None
         delivered = False
         try:
             check = await self._deliver(line, _summary(held), deadline)
@@ -237,9 +239,7 @@ class Notifier:
         _log.error("notify.failed %s; the message was: %s", error, message.subject)
         return Check(line.check_name, "fail", str(error), seconds)
 
-    # -- what was held back --------------------------------------------------------------------
-
-    async def _sum_up(self) -> None:
+    async def _keep_flushing(self) -> None:
         while True:
             await self._sleep(max(self._repeat / 4, 1))
             await self.flush()

@@ -6,12 +6,15 @@ nothing to say does not pay for it.
 
 from __future__ import annotations
 
+import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from insight_cloud.core.errors import RateLimited, Refused, SettingsError, Unavailable
@@ -82,11 +85,12 @@ class Post:
         import httpx
 
         try:
+            request = httpx.Request("POST", self._url, content=body, headers=dict(headers))
             # The bare transport: a client of httpx would log the URL, and look for proxies in
             # the environment.
-            async with httpx.AsyncHTTPTransport(verify=self._verify(), trust_env=False) as http:
-                request = httpx.Request("POST", self._url, content=body, headers=dict(headers))
-                return await _read(await http.handle_async_request(request))
+            with _muted():
+                async with httpx.AsyncHTTPTransport(verify=self._verify(), trust_env=False) as http:
+                    return await _read(await http.handle_async_request(request))
         except httpx.InvalidURL:
             raise SettingsError(f"{self._name}: the URL cannot be used") from None
         except httpx.TransportError as error:
@@ -109,16 +113,37 @@ class Post:
         return Unavailable(f"{self._name}: {what}", retry_after=0)
 
 
+_MUTED: ContextVar[bool] = ContextVar("notify_muted", default=False)
+
+
+def _is_heard(_record: logging.LogRecord) -> bool:
+    return not _MUTED.get()
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Keep httpcore from logging this exchange: an answer may quote the address, as redirects do.
+
+    Others in the process who use it are logged as before.
+    """
+    for name in ("httpcore.connection", "httpcore.http11"):
+        logging.getLogger(name).addFilter(_is_heard)  # once: a filter is not added again
+    token = _MUTED.set(True)
+    try:
+        yield
+    finally:
+        _MUTED.reset(token)
+
+
 async def _read(response: httpx.Response) -> Answer:
     """The beginning of the answer; the rest is not waited for."""
     text = bytearray()
-    try:
-        async for chunk in response.aiter_raw():
+    raw = cast("AsyncGenerator[bytes]", response.aiter_raw())  # it is one, to be closed
+    async with aclosing(response), aclosing(raw) as chunks:
+        async for chunk in chunks:
             text += chunk
             if len(text) >= _ANSWER_BYTES:
                 break
-    finally:
-        await response.aclose()
     return Answer(
         response.status_code,
         bytes(text[:_ANSWER_BYTES]).decode("utf-8", "replace"),
