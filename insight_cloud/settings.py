@@ -18,6 +18,7 @@ from insight_cloud.cache.settings import CacheSettings
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
 from insight_cloud.headers.settings import HeadersSettings
+from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
 from insight_cloud.telemetry.settings import TelemetrySettings
 
@@ -152,13 +153,6 @@ class StorageSettings(_Section):
     """File with the key of a Google Cloud service account."""
     machine_identity: bool = False
     """Without keys, let the machine vouch for us: an instance role or a workload identity."""
-
-
-class NotifySettings(_Section):
-    """Where messages for the operator go."""
-
-    slack_webhook_url: SecretStr | None = None
-    """Slack incoming webhook."""
 
 
 class ClientSettings(_Section):

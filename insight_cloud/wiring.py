@@ -15,15 +15,18 @@ from insight_cloud import cache, ratelimit
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.core.storage import Credentials
 from insight_cloud.database import Pool, SlowQueries, embedded
+from insight_cloud.notify import Apprise, Channel, Mail, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
 
 __all__ = [
     "Components",
     "Limits",
+    "channels",
     "database_directory",
     "database_url",
     "limit_store",
     "limits",
+    "notifier",
     "opened",
     "store_credentials",
 ]
@@ -186,4 +189,54 @@ def _pool(settings: Settings, url: str) -> Pool:
         slow=SlowQueries(
             warn_seconds=database.slow_warn_seconds, error_seconds=database.slow_error_seconds
         ),
+    )
+
+
+def notifier(settings: Settings) -> Notifier:
+    """Return what tells the operator; open it (`async with`) to have summaries sent."""
+    found = channels(settings)
+    return Notifier(
+        [channel for channel, _ in found],
+        minimum={channel.name: minimum for channel, minimum in found},
+        repeat_seconds=settings.notify.repeat_seconds,
+        burst=settings.notify.burst,
+        deadline_seconds=settings.notify.deadline_seconds,
+    )
+
+
+def channels(settings: Settings) -> list[tuple[Channel, Severity]]:
+    """Return each channel that `settings` ask for, with the mildest severity it gets."""
+    notify = settings.notify
+    found: list[tuple[Channel, Severity]] = []
+    if notify.slack_webhook_url is not None:
+        found.append((Slack(notify.slack_webhook_url.get_secret_value()), notify.slack_minimum))
+    if notify.smtp_host is not None:
+        found.append((_mail(settings, notify.smtp_host), notify.email_minimum))
+    if notify.webhook_url is not None and notify.webhook_secret is not None:
+        url, secret = notify.webhook_url, notify.webhook_secret
+        hook = Webhook(url.get_secret_value(), secret.get_secret_value())
+        found.append((hook, notify.webhook_minimum))
+    names = {channel.name for channel, _ in found}
+    for url in notify.apprise_urls:
+        service = Apprise(url.get_secret_value())
+        number = 2
+        while service.name in names:  # two of one kind, or Slack by another way
+            service.name = f"{service.name.partition('-')[0]}-{number}"
+            number += 1
+        names.add(service.name)
+        found.append((service, notify.apprise_minimum))
+    return found
+
+
+def _mail(settings: Settings, host: str) -> Mail:
+    notify = settings.notify
+    password = notify.smtp_password
+    return Mail(
+        host,
+        to=notify.email_to,
+        sender=notify.email_from or "",
+        port=notify.smtp_port,
+        security=notify.smtp_security,
+        username=notify.smtp_username,
+        password=None if password is None else password.get_secret_value(),
     )
