@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,12 @@ class Limits:
     )
     addresses: ratelimit.Addresses = field(default_factory=ratelimit.Addresses)
     store: ratelimit.Redis | ratelimit.Upstash | None = None
+    denied: Counter[str] = field(default_factory=Counter)
+    """Denials of this process, by policy."""
+
+    def count(self, decision: ratelimit.Decision) -> None:
+        """Note a denial."""
+        self.denied.update(policy.name for policy in decision.violated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class Components:
     pool: Pool
     cache: cache.Cache = field(default_factory=cache.Cache)
     limits: Limits = field(default_factory=Limits)
+    notifier: Notifier = field(default_factory=Notifier)
 
 
 @asynccontextmanager
@@ -68,7 +76,8 @@ async def opened(settings: Settings, *, within: Limits | None = None) -> AsyncIt
         values = await stack.enter_async_context(_cache(settings))
         if ours.store is not None:
             await stack.enter_async_context(ours.store)
-        yield Components(pool, values, ours)
+        operator = await stack.enter_async_context(notifier(settings))
+        yield Components(pool, values, ours, operator)
 
 
 def limits(settings: Settings) -> Limits:

@@ -33,6 +33,7 @@ _JOINING = frozenset({"/register", "/api/v1/auth/register"})
 _JOINING_BY_LINK = "/welcome/"
 _COSTLY = frozenset({"/api/v1/tokens", "/settings/tokens"})
 _FREE = frozenset({"/api/health"})
+"""Of the API's paths, those that are asked by machines every few seconds."""
 
 
 class Identify:

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -254,20 +254,26 @@ def _pointer(location: Sequence[int | str]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
-def install(app: FastAPI, *, error_page: ErrorPage | None = None) -> None:
+def install(
+    app: FastAPI,
+    *,
+    error_page: ErrorPage | None = None,
+    also: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
     """Make every failure of `app` a problem document, and say so in its OpenAPI.
 
-    Outside of `/api/` people are reading: there `error_page` answers, when it is given.
+    Outside of `/api/` people are reading: there `error_page` answers, when it is given. `also`
+    describes paths that are served without FastAPI.
     """
     app.state.error_page = error_page
     app.add_exception_handler(InsightError, _on_insight_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app, also or {})  # type: ignore[method-assign]
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _openapi(app: FastAPI, also: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """FastAPI's document with our problem documents in place of its own error bodies."""
     if app.openapi_schema is None:
         document = get_openapi(
@@ -288,6 +294,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             operation["responses"].update(
                 {str(status): answer for status, answer in _always(operation).items()}
             )
+        document["paths"].update(also)
         app.openapi_schema = document
     return app.openapi_schema
 

@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
-from msgspec import json
+from fastapi import FastAPI
 from starlette.routing import Route
 from typing_extensions import override
 
-from insight_cloud import __version__, cache, database, headers, ratelimit, wiring
+from insight_cloud import __version__, headers, ratelimit, telemetry, wiring
 from insight_cloud.app import api
 from insight_cloud.app.accounts import routes as accounts
 from insight_cloud.app.accounts import service as accounts_service
@@ -23,10 +22,10 @@ from insight_cloud.app.analyses import routes as analyses
 from insight_cloud.app.compression import Compression
 from insight_cloud.app.dashboard import routes as dashboard
 from insight_cloud.app.issues import routes as issues
+from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
 from insight_cloud.core.asgi import App, Receive, Scope, Send
 from insight_cloud.core.errors import InsightError
-from insight_cloud.core.report import Report
 from insight_cloud.settings import Settings
 
 __all__ = ["MIGRATIONS", "create", "openapi"]
@@ -35,17 +34,39 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 """The schema of the application, as numbered files."""
 
 _REPORTS = "/reports"
+_HEALTH: dict[str, Any] = {
+    "/api/health": {
+        "get": {
+            "tags": ["health"],
+            "summary": "Get Health",
+            "description": "Say whether the service can serve, in the form of "
+            "draft-inadarei-api-health-check-06. Administrators see the single checks.",
+            "operationId": "get_health",
+            "responses": {
+                status: {
+                    "description": meaning,
+                    "content": {"application/health+json": {"schema": {"type": "object"}}},
+                }
+                for status, meaning in (("200", "Able to serve"), ("503", "Not able to serve"))
+            },
+        }
+    }
+}
 _CLEAN_EVERY_SECONDS = 3600
-_HEALTH_STATUS = {"pass": "pass", "warn": "warn", "fail": "fail", "skip": "pass"}
 
 log = logging.getLogger("insight.app")
-health = APIRouter(prefix="/api", tags=["health"])
 
 
 def create(settings: Settings, components: wiring.Components | None = None) -> FastAPI:
     """Build the application; it opens what `settings` ask for unless `components` are given."""
     limits = wiring.limits(settings) if components is None else components.limits
     reports = headers.Reports(per_minute=settings.headers.reports_per_minute)
+
+    def context() -> api.Context:
+        found: api.Context = app.state.context
+        return found
+
+    observation = Observation(settings, context, reports=reports, migrations=MIGRATIONS)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -54,6 +75,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
             if ours is None:
                 ours = await stack.enter_async_context(wiring.opened(settings, within=limits))
             app.state.context = api.Context.of(ours, settings)
+            await stack.enter_async_context(observation.running(ours.notifier))
             cleaning = asyncio.create_task(_clean_for_ever(app.state.context))
             yield
             cleaning.cancel()
@@ -62,6 +84,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
 
     app = _Service(
         settings,
+        observation,
         title="Insight Cloud",
         summary="See what is wrong with your code.",
         version=__version__,
@@ -71,11 +94,15 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    api.install(app, error_page=dashboard.error_page)
-    for router in (accounts.router, projects.router, analyses.router, issues.router, health):
+    app.state.observation = observation
+    api.install(app, error_page=dashboard.error_page, also=_HEALTH)
+    for router in (accounts.router, projects.router, analyses.router, issues.router):
         app.include_router(router)
     app.include_router(dashboard.router, include_in_schema=False)
     app.mount("/static", dashboard.static, name="static")
+    for path in telemetry.PATHS:
+        app.router.routes.append(Route(path, observation.health, include_in_schema=False))
+    app.router.routes.append(Route("/metrics", observation.metrics, include_in_schema=False))
     app.router.routes.append(Route(_REPORTS, reports, include_in_schema=False))
     admission = Admission(limits)
     # The last one added is the first to see a request.
@@ -88,25 +115,27 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         limits.limiter,
         policies=admission.policies,
         refusal=lambda scope: None if scope["path"].startswith("/api/") else dashboard.refusal,
+        on_denied=limits.count,
     )
     app.add_middleware(Identify, admission=admission)
     return app
 
 
 class _Service(FastAPI):
-    """FastAPI with the security headers around everything, its own error pages included."""
+    """FastAPI with headers and telemetry around everything, its own error pages included."""
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
+    def __init__(self, settings: Settings, observation: Observation, **options: Any) -> None:
         super().__init__(**options)
         self._settings = settings
+        self._observation = observation
 
     @override
     def build_middleware_stack(self) -> App:
         """The stack as FastAPI builds it, and what must see every answer outside of it."""
-        return _outermost(super().build_middleware_stack(), self._settings)
+        return _outermost(super().build_middleware_stack(), self._settings, self._observation)
 
 
-def _outermost(app: App, settings: Settings) -> App:
+def _outermost(app: App, settings: Settings, observation: Observation) -> App:
     wanted = settings.headers
     app = headers.Cors(
         app,
@@ -126,6 +155,13 @@ def _outermost(app: App, settings: Settings) -> App:
         referrer_policy=wanted.referrer_policy,
         permissions_policy=wanted.permissions_policy,
         dns_prefetch=wanted.dns_prefetch,
+    )
+    app = telemetry.Requests(
+        app,
+        observation.recorder,
+        slow=observation.slow,
+        access_log=settings.telemetry.access_log,
+        trusted=observation.is_trusted if settings.telemetry.trust_request_id else None,
     )
     return _Https(app) if settings.server.url.startswith("https://") else app
 
@@ -163,45 +199,3 @@ async def _clean_for_ever(context: api.Context) -> None:
         else:
             log.info("accounts.cleaned: %s", deleted)
         await asyncio.sleep(_CLEAN_EVERY_SECONDS)
-
-
-@health.get(
-    "/health",
-    operation_id="get_health",
-    responses={
-        200: {"content": {"application/health+json": {"schema": {"type": "object"}}}},
-        503: {
-            "description": "Not able to serve",
-            "content": {"application/health+json": {"schema": {"type": "object"}}},
-        },
-    },
-    response_class=Response,
-)
-async def get_health(context: api.InContext) -> Response:
-    """Say whether the service can serve (draft-inadarei-api-health-check)."""
-    report = Report.of(
-        [
-            *await database.check(context.pool),
-            *await cache.check(context.cache),
-            *await ratelimit.check(context.limits.store, context.limits.policies.values()),
-        ]
-    )
-    body = {
-        "status": _HEALTH_STATUS[report.status],
-        "checks": {
-            check.name: [
-                {
-                    "status": _HEALTH_STATUS[check.status],
-                    "observedValue": round(check.seconds * 1000, 2),
-                    "observedUnit": "ms",
-                }
-            ]
-            for check in report.checks
-        },
-    }
-    return Response(
-        json.encode(body),
-        503 if report.failed else 200,
-        {"cache-control": "no-store"},
-        media_type="application/health+json",
-    )

@@ -9,6 +9,7 @@ import logging.config
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from insight_cloud.settings import Settings
 
 __all__ = ["command"]
-
-_LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"level": "INFO", "handlers": ["stderr"]},
-}
 
 
 @click.command(epilog=statuses(5, 6))
@@ -55,7 +48,7 @@ def command(
     wanted = {"host": host, "port": port, "workers": workers}
     overrides = {name: value for name, value in wanted.items() if value is not None}
     settings = settings_module.load(config, overrides={"server": overrides})
-    logging.config.dictConfig(_LOGGING)
+    logging.config.dictConfig(_logging(settings))
     stopping = _Stopping()
     with _listening(settings) as listener, contextlib.suppress(asyncio.CancelledError):
         settings = _at_port(settings, listener.getsockname()[1])
@@ -126,7 +119,7 @@ def _one_process(settings: Settings, listener: socket.socket, stopping: _Stoppin
             await _prepare(settings, components)
             stopping.serving = True
             _collect_less()
-            server = uvicorn.Server(_config(partial(web.create, settings, components)))
+            server = uvicorn.Server(_config(partial(web.create, settings, components), settings))
             await server.serve(sockets=[listener])
 
     _runner().run(serve())
@@ -138,23 +131,36 @@ def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stop
 
     from insight_cloud import wiring
 
-    with _runner() as runner:
+    with _runner() as runner, _shared_metrics(settings) as ours:
         stack = contextlib.AsyncExitStack()
 
         async def begin() -> None:
             stopping.listen()
-            await stack.enter_async_context(wiring.database_url(settings))
-            async with wiring.opened(settings) as components:
-                await _prepare(settings, components)
+            await stack.enter_async_context(wiring.database_url(ours))
+            async with wiring.opened(ours) as components:
+                await _prepare(ours, components)
 
         try:
             runner.run(begin())
             stopping.serving = True
-            config = _config(partial(_worker, settings, os.getpid()))
-            config.workers = settings.server.workers
+            config = _config(partial(_worker, ours, os.getpid()), ours)
+            config.workers = ours.server.workers
             Multiprocess(config, sockets=[listener]).run()
         finally:
             runner.run(stack.aclose())
+
+
+@contextlib.contextmanager
+def _shared_metrics(settings: Settings) -> Iterator[Settings]:
+    """Give the processes a directory for their common numbers, if the settings name none."""
+    if settings.telemetry.metrics_directory is not None:
+        yield settings
+        return
+    memory = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
+    within = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="insight-metrics-", dir=within) as directory:
+        ours = settings.telemetry.model_copy(update={"metrics_directory": Path(directory)})
+        yield settings.model_copy(update={"telemetry": ours})
 
 
 def _worker(settings: Settings, parent: int) -> Any:
@@ -185,7 +191,13 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-def _config(factory: Any) -> Any:
+def _logging(settings: Settings) -> dict[str, Any]:
+    from insight_cloud.telemetry import logs
+
+    return logs.config(settings.telemetry.log_format, settings.telemetry.log_level)
+
+
+def _config(factory: Any, settings: Settings) -> Any:
     import uvicorn
 
     return uvicorn.Config(
@@ -193,7 +205,7 @@ def _config(factory: Any) -> Any:
         factory=True,
         loop="uvloop",
         http="httptools",
-        log_config=_LOGGING,
+        log_config=_logging(settings),
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -66,6 +66,10 @@ class Recorder:
         self._limit = limit
         self._slow = slow
         self._entries: dict[str, _Entry] = {}
+        self.slow = 0
+        """Statements that took at least as long as is a warning."""
+        self.very_slow = 0
+        """Those of them that took as long as is an error."""
 
     def record(
         self,
@@ -88,6 +92,8 @@ class Recorder:
             entry.max_seconds = seconds
             entry.shapes = {key: shape(value) for key, value in parameters.items()}
         if seconds >= self._slow.warn_seconds:
+            self.slow += 1
+            self.very_slow += seconds >= self._slow.error_seconds
             self._log(name, seconds, rows, parameters)
 
     def statements(self) -> tuple[Statement, ...]:

@@ -65,6 +65,12 @@ class Addresses:
             return self._key(peer, b"", b"")
         return self._walk(peer, b",".join(forwarded), b",".join(connecting))
 
+    def is_proxied(self, scope: Scope) -> bool:
+        """Whether one of the trusted proxies connected, so that it can have checked headers."""
+        client = scope.get("client")
+        hop = _address(client[0] if client else "")
+        return self._trusts_unix if hop is None else _within(hop, self._trusted)
+
     def _walk(self, peer: str, forwarded: bytes, connecting: bytes) -> str:
         entries = str(forwarded, "latin-1").rsplit(",", _MOST_HOPS)
         hop = _address(peer)

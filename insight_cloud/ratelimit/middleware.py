@@ -24,6 +24,7 @@ class RateLimit:
 
     Who is not admitted gets a problem document, or the answer of the application that
     `refusal(scope)` returns, which finds the decision in its scope: a page for people.
+    `on_denied` is told of each, to be counted.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class RateLimit:
         *,
         policies: Callable[[Scope], Sequence[Pair]],
         refusal: Callable[[Scope], App | None] = lambda _: None,
+        on_denied: Callable[[Decision], None] = lambda _: None,
     ) -> None:
         self._app = app
         self._limiter = limiter
         self._policies = policies
         self._refusal = refusal
+        self._on_denied = on_denied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -51,7 +54,9 @@ class RateLimit:
         scope[DECISION] = decision
         if decision.admitted:
             await self._app(scope, receive, _telling(send, decision, pairs))
-        elif (refusal := self._refusal(scope)) is not None:
+            return
+        self._on_denied(decision)
+        if (refusal := self._refusal(scope)) is not None:
             await refusal(scope, receive, _telling(send, decision, pairs))
         else:
             await _refuse(scope, receive, send, decision, pairs)

@@ -11,7 +11,7 @@ Sentry, OpenTelemetry and Azure are optional: `insight_cloud.telemetry.sentry`, 
 
 from insight_cloud.telemetry import logs, process
 from insight_cloud.telemetry.alerts import Alert, Alerts, Rule, rules
-from insight_cloud.telemetry.health import Health, Probe
+from insight_cloud.telemetry.health import PATHS, Health, Probe
 from insight_cloud.telemetry.history import History, Period
 from insight_cloud.telemetry.leaks import Leak, Watch
 from insight_cloud.telemetry.logs import redact, request_id
@@ -27,6 +27,7 @@ from insight_cloud.telemetry.slow import Slow, SlowRequest
 
 __all__ = [
     "BUCKETS",
+    "PATHS",
     "REQUESTS",
     "REQUEST_ID",
     "Alert",

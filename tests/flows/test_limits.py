@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.flows.conftest import PASSWORD
 from tests.redis import RedisServer, redis_server_fixture
@@ -13,6 +14,7 @@ from tests.serving import served
 
 __all__ = ["redis_server_fixture"]
 
+TOKEN = "a-token-for-the-scraper"
 OURS = {"sec-fetch-site": "same-origin"}
 
 
@@ -24,9 +26,23 @@ def attempt(url: str, number: int) -> httpx.Response:
     return httpx.post(f"{url}/sign-in", data=form, headers=headers, timeout=30)
 
 
+def refused_requests(url: str) -> float:
+    """How many attempts all processes together have counted as 4xx."""
+    answer = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    labels = {"method": "POST", "route": "/sign-in", "status": "4xx"}
+    other = labels | {"route": "other"}  # refused before a route was looked up
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(answer.raise_for_status().text)
+        for sample in family.samples
+        if sample.name == "http_request_duration_seconds_count" and sample.labels in (labels, other)
+    )
+
+
 def test_five_attempts_in_all_processes_together(home: Path, redis_server: RedisServer) -> None:
     redis_server.command("FLUSHALL")
-    with served(home, "--workers", "4", REDIS_URL=redis_server.url) as service:
+    environment = {"REDIS_URL": redis_server.url, "INSIGHT_TELEMETRY__METRICS_TOKEN": TOKEN}
+    with served(home, "--workers", "4", **environment) as service:
         service.run("users", "add", "ada@example.org", "--password-stdin", given=PASSWORD)
         with ThreadPoolExecutor(12) as pool:
             answers = list(pool.map(lambda number: attempt(service.url, number), range(24)))
@@ -41,6 +57,7 @@ def test_five_attempts_in_all_processes_together(home: Path, redis_server: Redis
             headers=OURS,
         )
         assert right.status_code == 429
+        assert refused_requests(service.url) == 25
         shown = service.run("ratelimit", "show", "ip:127.0.0.1")
         assert "auth" in shown
         service.run("ratelimit", "reset", "ip:127.0.0.1")

@@ -341,6 +341,8 @@ async def _proved(context: Context, email: str, password: str) -> Account:
         return await _compared(context, None, password)
     limiter, policy = context.limits.limiter, context.limits.policies["auth"]
     attempt = await limiter.hit(policy, f"account:{address.lower()}")
+    if not attempt.admitted:
+        context.limits.count(attempt)
     ratelimit.require(attempt)
     account = await _compared(context, address, password)
     await limiter.refund(attempt)
