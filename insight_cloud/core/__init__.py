@@ -1,1 +1,1 @@
-"""What two or more components need: errors, plans, reports, ASGI types, child processes, stores."""
+"""What two or more components need: errors, plans, reports, ASGI types, processes, stores, jobs."""
