@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from insight_cloud.database.checks import check
     from insight_cloud.database.connection import Connection
     from insight_cloud.database.pool import Isolation, Pool, Statistics
+    from insight_cloud.database.query_cache import CacheStatistics, QueryCache
     from insight_cloud.database.recorder import Recorder, SlowQueries
     from insight_cloud.database.sql import Queries, Query
     from insight_cloud.database.translation import Violation
 
 __all__ = [
+    "CacheStatistics",
     "Connection",
     "DatabaseSettings",
     "Isolation",
     "Pool",
     "Queries",
     "Query",
+    "QueryCache",
     "Recorder",
     "SlowQueries",
     "Statistics",
@@ -46,6 +49,7 @@ __getattr__ = later.names(
         "checks": "check",
         "connection": "Connection",
         "pool": "Isolation Pool Statistics",
+        "query_cache": "CacheStatistics QueryCache",
         "recorder": "Recorder SlowQueries",
         "sql": "Queries Query",
         "translation": "Violation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from insight_cloud.database import bulk
@@ -25,6 +25,18 @@ class Connection(Statements):
     def __init__(self, link: Link, recorder: Recorder) -> None:
         self._link = link
         self._recorder = recorder
+        self.work_after_commit: list[Callable[[], Awaitable[None]]] = []
+        self.written: set[str] = set()
+        """The statements so far that may have changed something."""
+
+    def after_commit(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Let `work` run when the transaction is committed, before its `async with` ends.
+
+        It also runs when the answer to the commit was lost, because then it may be committed:
+        `work` must do no harm in vain. It does not run after a rollback. Its errors are logged
+        and not raised: what is committed cannot be taken back.
+        """
+        self.work_after_commit.append(work)
 
     async def insert_many(
         self,
@@ -41,6 +53,7 @@ class Connection(Statements):
         key twice within `rows` is `Invalid`.
         """
         name = f"insert_many {table}"
+        self.written.add(f"insert into {table}")
         started = time.perf_counter()
         try:
             count = await bulk.write(self._link, table, columns, rows, upsert_on)
@@ -57,6 +70,8 @@ class Connection(Statements):
     async def _answer(
         self, query: Query, parameters: Parameters, row_type: type[T] | None
     ) -> tuple[list[T], int]:
+        if not query.reads or row_type is None:  # a select that is executed writes by a function
+            self.written.add(query.text)
         try:
             return await send(self._link, self._recorder, query, parameters, row_type)
         except FOREIGN as error:

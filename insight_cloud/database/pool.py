@@ -6,9 +6,10 @@ psycopg_pool keeps the connections; here is what a request meets.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString, Self, TypeVar
@@ -26,6 +27,8 @@ from insight_cloud.database.statements import Link, Parameters, Statements, send
 from insight_cloud.database.translation import FOREIGN, may_succeed_again, stale, translate
 
 __all__ = ["Isolation", "Pool", "Statistics"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Isolation = Literal["read committed", "repeatable read", "serializable"]
@@ -140,16 +143,26 @@ class Pool(Statements):
     async def transaction(
         self, *, isolation: Isolation = "read committed"
     ) -> AsyncIterator[Connection]:
-        """All or nothing: committed at the end of the body, rolled back when it raises."""
+        """All or nothing: committed at the end of the body, rolled back when it raises.
+
+        Then comes what was asked for with `Connection.after_commit`.
+        """
         link = await self._begin(isolation)
+        connection = Connection(link, self.recorder)
+        committed = False
         try:
-            yield Connection(link, self.recorder)
+            yield connection
+            committed = True  # until we know better: the answer may get lost on its way
             await _commit(link)
-        except BaseException:
+        except BaseException as error:
+            # An error of ours on a connection that lives is the server's word: rolled back.
+            committed = committed and (link.closed or not isinstance(error, InsightError))
             await _roll_back(link)
             raise
         finally:
             await self._release(link)
+            if committed and connection.work_after_commit:
+                await _finish(connection.work_after_commit)
 
     async def run(
         self,
@@ -288,6 +301,26 @@ async def _try_on(pool: AsyncConnectionPool[Any]) -> None:
     """Keep trying to connect for those who wait: psycopg_pool leaves it to the next request."""
     if pool._waiting:  # noqa: SLF001 - there is no public way; a test of an outage guards it
         pool._maybe_grow_pool()  # noqa: SLF001 - see above
+
+
+async def _finish(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Wait for `works`, which go on to their end even when the caller is cancelled meanwhile."""
+    task = asyncio.create_task(_run_all(works))
+    _UNFINISHED.add(task)
+    task.add_done_callback(_UNFINISHED.discard)
+    await asyncio.shield(task)
+
+
+async def _run_all(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    for work in works:
+        try:
+            await work()
+        except Exception:
+            logger.exception("what was to be done after a commit failed")
+
+
+_UNFINISHED: set[asyncio.Task[None]] = set()
+"""The event loop alone would forget a task that nobody waits for."""
 
 
 async def _commit(link: Link) -> None:

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests import postgres
+from tests.redis import redis_server_fixture
+
+__all__ = ["redis_server_fixture"]
 
 
 @pytest.fixture(scope="session", params=["embedded", "debian"])
