@@ -14,7 +14,7 @@ from tests.notify.receivers import Answer, mail_server, receiver
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 MESSAGE = Message(
     "Sicherung fehlgeschlagen für dich",
-    "Die Platte ist voll.\n.\nEnde",
+    "Kein Platz mehr.\n.\nEnde",
     severity="error",
     source="backup.failed",
     facts={"store": "s3"},
