@@ -123,7 +123,11 @@ def config(
             "stream": {"class": "logging.StreamHandler", "formatter": "insight", "stream": stream}
         },
         "root": {"level": level.upper(), "handlers": ["stream"]},
-        "loggers": {name: {"level": word.upper()} for name, word in wanted.items() if name},
+        "loggers": {
+            # Its own configuration may be there first: without this its lines would not be ours.
+            "uvicorn": {"handlers": [], "propagate": True},
+            **{name: {"level": word.upper()} for name, word in wanted.items() if name},
+        },
     }
 
 
