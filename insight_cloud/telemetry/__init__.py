@@ -24,6 +24,7 @@ from insight_cloud.telemetry.recorder import BUCKETS, Recorder
 from insight_cloud.telemetry.series import Sample, Series, percentile
 from insight_cloud.telemetry.settings import TelemetrySettings
 from insight_cloud.telemetry.slow import Slow, SlowRequest
+from insight_cloud.telemetry.vitals import Vitals
 
 __all__ = [
     "BUCKETS",
@@ -51,6 +52,7 @@ __all__ = [
     "Slow",
     "SlowRequest",
     "TelemetrySettings",
+    "Vitals",
     "Watch",
     "anybody",
     "bearer",

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 
 from insight_cloud.telemetry.history import History
 from insight_cloud.telemetry.middleware import REQUESTS
+from insight_cloud.telemetry.series import Sample
 
 __all__ = ["Alert", "Alerts", "Rule", "State", "Word", "rules", "step"]
 
@@ -111,12 +112,23 @@ class Alerts:
         self._states = {rule.name: State() for rule in self._rules}
         self._firing: dict[str, Alert] = {}
         self._broken: set[str] = set()
+        self._unsent: set[str] = set()
         self.failures = 0
 
     @property
     def firing(self) -> tuple[Alert, ...]:
         """What goes on now, as it was told last."""
         return tuple(self._firing.values())
+
+    @property
+    def unsent(self) -> int:
+        """How many alerts wait for a channel that takes them."""
+        return len(self._unsent)
+
+    def samples(self) -> Iterable[Sample]:
+        """A collector."""
+        yield "alert_firing", {}, float(len(self._firing))
+        yield "alert_send_failed_total", {}, float(self.failures)
 
     async def step(self) -> None:
         """Ask every rule once: to be called every few seconds."""
@@ -141,11 +153,15 @@ class Alerts:
         after, word = step(rule, before, value, now)
         if word is None or value is None:
             self._states[rule.name] = after
+            self._unsent.discard(rule.name)
             return
         since = datetime.fromtimestamp(after.began or before.began or now, UTC)
         text = rule.about.format(value=value, limit=rule.above)
         alert = Alert(rule.name, word, _sentence(word, text), value, rule.above, since)
-        if await self._sent(alert):
+        if not await self._sent(alert):
+            self._unsent.add(rule.name)
+        else:
+            self._unsent.discard(rule.name)
             self._states[rule.name] = after
             self._firing[rule.name] = alert
             if word == "ended":

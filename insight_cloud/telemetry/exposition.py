@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import groupby
 
 from insight_cloud.telemetry.series import Labels, Series
@@ -52,12 +53,18 @@ def _lines(one: Series) -> Iterator[str]:
         return
     labels, below = _pairs(one.labels), 0.0
     prefix = f"{one.name}_bucket{{{labels}{',' if labels else ''}le="
-    for bound, count in zip((*one.bounds, math.inf), one.values, strict=False):
+    for bound, count in zip(_bounds(one.bounds), one.values, strict=False):
         below += count
-        yield f'{prefix}"{_number(bound)}"}} {_number(below)}'
+        yield f"{prefix}{bound}{below!r}"
     tail = f"{{{labels}}}" if labels else ""
     yield f"{one.name}_sum{tail} {_number(one.values[-1])}"
-    yield f"{one.name}_count{tail} {_number(below)}"
+    yield f"{one.name}_count{tail} {below!r}"
+
+
+@lru_cache(maxsize=100)
+def _bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    """What stands between a bucket's labels and its count: the same for many series."""
+    return tuple(f'"{_number(bound)}"}} ' for bound in (*bounds, math.inf))
 
 
 def _labels(labels: Labels) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from insight_cloud.core.errors import SettingsError
 
-__all__ = ["Format", "JsonFormatter", "LineFormatter", "config", "redact", "request_id"]
+__all__ = ["Format", "JsonFormatter", "LineFormatter", "clean", "config", "redact", "request_id"]
 
 Format: TypeAlias = Literal["json", "line", "auto"]
 
@@ -29,7 +29,11 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _EVENT = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)(?:: ?|$)")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _TEXT_CHARACTERS = 8000
+_ITEMS = 200
 _HIDDEN = "[redacted]"
+_CHATTY = {"azure": "WARNING", "httpx": "WARNING", "urllib3": "WARNING"}
+"""Libraries that tell of each of their requests as if it were news."""
+
 _NAMES = (
     r"(?:[a-z0-9_.-]{0,30}(?:password|passwd|secret|token|api[_-]?key|apikey|credential|account[_-]?key"
     r"|shared[_-]?access[_-]?(?:key|signature)|private[_-]?key)"
@@ -44,9 +48,8 @@ _PATTERNS = re.compile(
             r"(?P<url>://)[^\s/@:'\"]{0,256}(?::[^\s/@'\"]{0,256})?@",  # user and password of a URL
             r"(?P<header>\b(?:set-cookie|cookie|authorization)['\"]?\s*[=:]\s*)[^\r\n]{1,9999}",
             r"(?P<scheme>\b(?:Bearer|Basic|Token)\s+)[\w.~+/=-]{8,}",
-            r"(?P<name>\b"
-            + _NAMES
-            + r"['\"]?\s*[=:]\s*)(?:\"[^\"]{0,999}\"|'[^']{0,999}'|[^\s,;&'\"}\])]+)",
+            r"(?P<name>\b" + _NAMES + r"['\"]?\s*[=:]\s*)(?!\[redacted)"
+            r"(?:\"[^\"]{0,999}\"|'[^']{0,999}'|[^\s,;&'\"}\])]+)",
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
             r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
             r"\bgh[pousr]_[0-9A-Za-z]{20,}",
@@ -68,6 +71,22 @@ def redact(text: str) -> str:
     return _PATTERNS.sub(_hide, text)
 
 
+def clean(name: str, value: Any, *, depth: int = 3) -> Any:
+    """`value`, which stands under `name`, without secrets in its texts or under their names.
+
+    What lies deeper than `depth` is made text.
+    """
+    if _SECRET_NAME.fullmatch(name) and value is not None:
+        return _HIDDEN
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping) and depth > 0:
+        return {str(key): clean(str(key), item, depth=depth - 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and depth > 0:
+        return [clean("", item, depth=depth - 1) for item in value[:_ITEMS]]
+    return redact(_text(value))
+
+
 def config(
     format: Format = "auto",  # noqa: A002 - the word of dictConfig itself
     level: str = "INFO",
@@ -86,7 +105,7 @@ def config(
     Raises:
         SettingsError: a level does not exist.
     """
-    wanted = {"": level, **(levels or {})}
+    wanted = {"": level, **_CHATTY, **(levels or {})}
     for name, word in wanted.items():
         if word.upper() not in _LEVELS:
             raise SettingsError(
@@ -104,7 +123,11 @@ def config(
             "stream": {"class": "logging.StreamHandler", "formatter": "insight", "stream": stream}
         },
         "root": {"level": level.upper(), "handlers": ["stream"]},
-        "loggers": {name: {"level": word.upper()} for name, word in wanted.items() if name},
+        "loggers": {
+            # Its own configuration may be there first: without this its lines would not be ours.
+            "uvicorn": {"handlers": [], "propagate": True},
+            **{name: {"level": word.upper()} for name, word in wanted.items() if name},
+        },
     }
 
 
@@ -167,22 +190,10 @@ def _request(record: logging.LogRecord) -> str:
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     """What the caller gave as `extra`, with the secrets out of it."""
     return {
-        name: _clean(name, value)
+        name: clean(name, value)
         for name, value in vars(record).items()
         if name not in _STANDARD and name != "request_id" and not name.startswith("_")
     }
-
-
-def _clean(name: str, value: Any, depth: int = 0) -> Any:
-    if _SECRET_NAME.fullmatch(name) and value is not None:
-        return _HIDDEN
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, Mapping) and depth < 3:
-        return {str(key): _clean(str(key), item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and depth < 3:
-        return [_clean("", item, depth + 1) for item in value[:100]]
-    return redact(_text(value))
 
 
 def _error(record: logging.LogRecord) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ from insight_cloud.telemetry.logs import request_id
 from insight_cloud.telemetry.recorder import BUCKETS, OTHER, Recorder
 from insight_cloud.telemetry.slow import Slow
 
-__all__ = ["REQUESTS", "REQUEST_ID", "Requests", "route_template"]
+__all__ = ["REQUESTS", "REQUEST_ID", "Requests", "route_template", "trace_parent"]
 
 REQUESTS = "http_request_duration_seconds"
 """The histogram of requests by method, route and status class; its counts are the requests."""
@@ -28,8 +28,17 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 _TRACE = re.compile(
-    r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+    r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )
+
+
+def trace_parent(text: str) -> tuple[int, int, int] | None:
+    """Trace, span and flags of a well-formed W3C `traceparent`, else None."""
+    found = _TRACE.fullmatch(text)
+    if found is None or text.startswith("ff"):
+        return None
+    trace, span, flags = (int(part, 16) for part in found.groups())
+    return trace, span, flags
 
 
 def route_template(scope: Scope) -> str | None:
@@ -152,7 +161,7 @@ class Requests:
             given = header(scope, b"x-request-id")
             if given is not None and _ID.fullmatch(given):
                 return given
-            trace = _TRACE.fullmatch(header(scope, b"traceparent") or "")
-            if trace is not None:
-                return trace[1]
+            parent = trace_parent(header(scope, b"traceparent") or "")
+            if parent is not None:
+                return f"{parent[0]:032x}"
         return "%032x" % random.getrandbits(128)  # noqa: UP031 - to tell apart, not to guard; half the time of an f-string

@@ -25,8 +25,8 @@ from typing import Self
 import msgspec
 
 from insight_cloud.core.errors import Corrupt, SettingsError
-from insight_cloud.telemetry.recorder import SCRATCH, Slots, with_values
-from insight_cloud.telemetry.series import Series, merged
+from insight_cloud.telemetry.recorder import SCRATCH, Slots
+from insight_cloud.telemetry.series import Found, Series, merged
 
 __all__ = ["Leader", "Shared"]
 
@@ -107,7 +107,7 @@ class Shared:
         for name in ended.absorbed:
             living.pop(name, None)
         self._known = {name: kept for name, kept in self._known.items() if name in living}
-        return merged([*living.values(), ended.series])
+        return merged([*living.values(), _pairs(ended.series)])
 
     def close(self) -> None:
         """Leave. What was counted stays, as that of every process that ends.
@@ -149,7 +149,7 @@ class Shared:
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob(f"*{_SUFFIX}"))
 
-    def _content(self, path: Path) -> list[Series]:
+    def _content(self, path: Path) -> list[Found]:
         """The series in a file; none when it is gone, or not one of ours."""
         try:
             data = path.read_bytes()
@@ -161,7 +161,9 @@ class Shared:
             return []
         known = self._lines(path.stem, data, lines)
         values = memoryview(data)[_BEGIN:lines].cast("d")
-        return [with_values(series, values, first) for first, series in known]
+        return [
+            (series, values[first : first + len(series.values)].tolist()) for first, series in known
+        ]
 
     def _lines(self, name: str, data: bytes, begin: int) -> list[tuple[int, Series]]:
         """The series that the end of a file announces; only what is new is decoded."""
@@ -185,7 +187,7 @@ class Shared:
             names = [*ended.absorbed, *(path.stem for path in fresh)][-_REMEMBERED:]
             _replace(
                 self._directory / _ENDED,
-                msgspec.json.encode(_Ended(names, list(merged([ended.series, *counts])))),
+                msgspec.json.encode(_Ended(names, list(merged([_pairs(ended.series), *counts])))),
             )
             for path in dead:
                 path.unlink(missing_ok=True)
@@ -256,9 +258,13 @@ def _ended(directory: Path) -> _Ended:
         ) from error
 
 
-def _counts(series: list[Series]) -> list[Series]:
+def _pairs(series: list[Series]) -> list[Found]:
+    return [(one, one.values) for one in series]
+
+
+def _counts(found: list[Found]) -> list[Found]:
     """Without the gauges: they said how a process was, and it is no more."""
-    return [one for one in series if one.kind != "gauge"]
+    return [(series, values) for series, values in found if series.kind != "gauge"]
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -78,16 +78,14 @@ class Memory:
 
     def read(self) -> tuple[Series, ...]:
         """Every series with its present values."""
-        return merged([[with_values(series, self.values, first) for first, series in self._series]])
-
-
-def with_values(series: Series, values: Slots, first: int) -> Series:
-    """`series` with what the slots from `first` on hold."""
-    found = tuple(values[first : first + len(series.values)])
-    # dataclasses.replace takes three times as long, and a reading has thousands of these
-    return Series(
-        series.name, series.kind, series.about, series.labels, found, series.bounds, series.merge
-    )
+        return merged(
+            [
+                [
+                    (series, self.values[first : first + len(series.values)])
+                    for first, series in self._series
+                ]
+            ]
+        )
 
 
 class _Metric:

@@ -6,14 +6,17 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "Found",
     "Kind",
     "Labels",
     "Merge",
     "Sample",
     "Series",
+    "filled",
     "matching",
     "merged",
     "percentile",
@@ -66,35 +69,53 @@ class Series:
         return self.values[-1] if self.kind == "histogram" else self.values[0]
 
 
-def merged(processes: Iterable[Iterable[Series]]) -> tuple[Series, ...]:
+Found: TypeAlias = tuple[Series, Sequence[float]]
+"""A series and its present values, before they are put into it."""
+
+
+def merged(processes: Iterable[Iterable[Found]]) -> tuple[Series, ...]:
     """Make one of the same series of several processes, ordered by name and labels.
 
     Where two releases disagree about a series' kind or buckets, the first process wins: values
     of different meaning cannot be added.
     """
-    found: dict[tuple[str, Labels], Series] = {}
+    sums: dict[tuple[str, Labels], tuple[Series, list[float]]] = {}
     kinds: dict[str, tuple[Kind, tuple[float, ...]]] = {}
-    for series in (one for process in processes for one in process):
-        if series.kind == "gauge" and series.values[1] == 0:
+    for series, values in chain.from_iterable(processes):
+        if series.kind == "gauge" and values[1] == 0:
+            continue  # never set
+        meaning = (series.kind, series.bounds)
+        if kinds.setdefault(series.name, meaning) != meaning:
             continue
-        if kinds.setdefault(series.name, (series.kind, series.bounds)) != (
-            series.kind,
-            series.bounds,
-        ):
-            continue
-        known = found.get(series.key)
-        found[series.key] = series if known is None else _joined(known, series)
-    return tuple(sorted(found.values(), key=lambda series: series.key))
+        key = (series.name, series.labels)
+        known = sums.get(key)
+        if known is None:
+            sums[key] = (series, list(values))
+        elif series.kind == "gauge":
+            known[1][:] = _joined(series.merge, known[1], values)
+        else:
+            known[1][:] = map(operator.add, known[1], values)
+    return tuple(filled(*sums[key]) for key in sorted(sums))
 
 
-def _joined(one: Series, other: Series) -> Series:
-    if one.kind != "gauge":
-        pairs = zip(one.values, other.values, strict=True)
-        return replace(one, values=tuple(a + b for a, b in pairs))
-    if one.merge == "latest":
-        return one if one.values[1] >= other.values[1] else other
-    value = _COMBINED[one.merge](one.values[0], other.values[0])
-    return replace(one, values=(value, max(one.values[1], other.values[1])))
+def _joined(merge: Merge, one: Sequence[float], other: Sequence[float]) -> Sequence[float]:
+    if merge == "latest":
+        return one if one[1] >= other[1] else other
+    return _COMBINED[merge](one[0], other[0]), max(one[1], other[1])
+
+
+def filled(series: Series, values: Sequence[float]) -> Series:
+    """`series` with other values."""
+    # dataclasses.replace takes three times as long, and a reading has thousands of these
+    return Series(
+        series.name,
+        series.kind,
+        series.about,
+        series.labels,
+        tuple(values),
+        series.bounds,
+        series.merge,
+    )
 
 
 def matching(series: Iterable[Series], name: str, labels: Mapping[str, str]) -> list[Series]:
@@ -103,14 +124,10 @@ def matching(series: Iterable[Series], name: str, labels: Mapping[str, str]) -> 
     return [one for one in series if one.name == name and wanted <= dict(one.labels).items()]
 
 
-def sum_of(series: Sequence[Series]) -> Series | None:
+def sum_of(series: Iterable[Series]) -> Series | None:
     """All of one metric's series as one without labels, or None when there are none."""
-    if not series:
-        return None
-    total = replace(series[0], labels=())
-    for one in series[1:]:
-        total = _joined(total, replace(one, labels=()))
-    return total
+    found = merged([[(replace(one, labels=()), one.values) for one in series]])
+    return found[0] if found else None
 
 
 def percentile(histogram: Series, share: float) -> float | None:

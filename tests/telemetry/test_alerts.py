@@ -125,12 +125,18 @@ async def test_what_could_not_be_sent_is_sent_again(caplog: pytest.LogCaptureFix
         await outside.pass_time(alerts, 120)
     assert outside.sent == []
     assert alerts.failures > 1
+    assert alerts.unsent == 1
+    assert {name: value for name, _, value in alerts.samples()} == {
+        "alert_firing": 0,
+        "alert_send_failed_total": alerts.failures,
+    }
     assert caplog.records[0].getMessage() == (
         "alert.not_sent: It is 12 of 10: OSError: no route to the channel"
     )
     outside.broken = False
     await outside.pass_time(alerts, 30)
     assert [alert.word for alert in outside.sent] == ["began"]
+    assert alerts.unsent == 0
 
 
 async def test_a_channel_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ async def test_the_line_that_leaks_is_named(
     place = found[0].lines[0].place
     assert LINES[place].strip() == "kept.append(bytes(10_000))"
     assert found[0].lines[0].bytes >= 10_000
-    assert place in caplog.records[0].getMessage()
+    assert place in caplog.messages[0]
     assert not tracemalloc.is_tracing()
 
 

@@ -136,6 +136,7 @@ def test_what_looks_like_a_secret_is_hidden(text: str, secret: str) -> None:
     assert secret in text
     assert secret not in redact(text)
     assert "[redacted]" in redact(text)
+    assert redact(redact(text)) == redact(text)
     assert secret not in logs.JsonFormatter().format(record("%s", text))
     assert secret not in logs.JsonFormatter().format(record("x", detail=text))
     assert secret not in logs.LineFormatter().format(record("x", detail=text))

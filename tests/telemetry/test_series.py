@@ -7,6 +7,10 @@ from insight_cloud.telemetry.recorder import BUCKETS, Recorder
 from insight_cloud.telemetry.series import Merge, Series, matching, merged, percentile, sum_of
 
 
+def merge(*processes: list[Series]) -> tuple[Series, ...]:
+    return merged([(one, one.values) for one in process] for process in processes)
+
+
 def gauge(value: float, at: float, merge: Merge) -> Series:
     return Series("queue", "gauge", "", (), (value, at), (), merge)
 
@@ -15,26 +19,26 @@ def test_counts_of_processes_are_added() -> None:
     one = Series("hits_total", "counter", "", (("kind", "a"),), (2.0,))
     other = Series("hits_total", "counter", "", (("kind", "a"),), (3.0,))
     third = Series("hits_total", "counter", "", (("kind", "b"),), (4.0,))
-    assert [series.values for series in merged([[one, third], [other]])] == [(5.0,), (4.0,)]
+    assert [series.values for series in merge([one, third], [other])] == [(5.0,), (4.0,)]
 
 
 def test_gauges_of_processes_become_one_by_their_rule() -> None:
     for rule, wanted in (("sum", 12.0), ("max", 7.0), ("min", 5.0), ("latest", 5.0)):
         rules: Merge = rule  # type: ignore[assignment]
-        (found,) = merged([[gauge(7, 1, rules)], [gauge(5, 2, rules)]])
+        (found,) = merge([gauge(7, 1, rules)], [gauge(5, 2, rules)])
         assert found.values[0] == wanted
 
 
 def test_a_gauge_that_was_never_set_takes_no_part() -> None:
-    (found,) = merged([[gauge(0, 0, "min")], [gauge(5, 2, "min")]])
+    (found,) = merge([gauge(0, 0, "min")], [gauge(5, 2, "min")])
     assert found.values[0] == 5
-    assert merged([[gauge(0, 0, "sum")]]) == ()
+    assert merge([gauge(0, 0, "sum")]) == ()
 
 
 def test_values_of_different_meaning_are_not_added() -> None:
     old = Series("wait_seconds", "histogram", "", (), (1.0, 1.0, 3.0), (1.0,))
     new = Series("wait_seconds", "histogram", "", (), (1.0, 1.0, 3.0), (2.0,))
-    assert merged([[old], [new]]) == (old,)
+    assert merge([old], [new]) == (old,)
 
 
 def test_series_are_found_by_some_of_their_labels() -> None:
