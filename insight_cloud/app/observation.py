@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from insight_cloud import __version__, cache, database, ratelimit, telemetry
@@ -21,7 +24,7 @@ from insight_cloud.settings import Settings
 from insight_cloud.telemetry import Alert, Every, Leak, Periodic, Probe, Sample, process
 from insight_cloud.wiring import Limits
 
-__all__ = ["Observation", "is_operator"]
+__all__ = ["Observation", "Work", "is_operator"]
 
 _PUBLISH_SECONDS = 5
 _WATCH_SECONDS = 10
@@ -45,6 +48,16 @@ def is_operator(scope: Scope) -> bool:
     return caller is not None and caller.is_admin
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Some work in the background, and how it went the last time."""
+
+    name: str
+    at: datetime
+    result: str
+    failed: bool
+
+
 class Observation:
     """Made with the application, because its middleware records; `running` for as long as it runs.
 
@@ -58,11 +71,12 @@ class Observation:
         *,
         reports: Reports,
         migrations: Path,
+        pages: Collection[str],
     ) -> None:
         wanted = settings.telemetry
         self._settings = settings
         self._context = context
-        self._reports = reports
+        self.reports = reports
         self._migrations = migrations
         directory = wanted.metrics_directory
         self._shared = None if directory is None else telemetry.Shared(directory)
@@ -102,19 +116,30 @@ class Observation:
             service=wanted.service_name,
         )
         self.metrics = telemetry.Metrics(self.recorder, allowed=_may_scrape(wanted))
-        self._notifier: Notifier | None = None
+        self.vitals = telemetry.Vitals(self.recorder, routes=pages, share=wanted.vitals_share)
+        self.errors = telemetry.LastErrors()
+        self.works: dict[str, Work] = {}
+        self.notifier: Notifier | None = None
+
+    def vitals_tag(self, route: str) -> str:
+        """The script element that measures a page of `route`; empty where none is measured."""
+        return self.vitals.tag(route) if self._settings.telemetry.vitals_share else ""
+
+    def note(self, name: str, result: str, *, failed: bool = False) -> None:
+        """Remember how some work in the background went."""
+        self.works[name] = Work(name, datetime.now(UTC), result, failed)
 
     @contextlib.asynccontextmanager
     async def running(self, notifier: Notifier) -> AsyncIterator[None]:
         """Ask the components from now on, and watch."""
         context = self._context()
-        self._notifier = notifier
+        self.notifier = notifier
         lag = telemetry.LoopLag()
         for collector in (
             lambda: _of_database(context.pool),
             lambda: _of_cache(context.cache),
             lambda: _of_limits(context.limits),
-            lambda: _of_reports(self._reports),
+            lambda: _of_reports(self.reports),
             lambda: _of_notifier(notifier),
             lag.samples,
             self.watch.samples,
@@ -127,10 +152,12 @@ class Observation:
             Every(_ALERT_SECONDS, self.alerts.step),
         ]
         watching = asyncio.create_task(lag.watch())
+        logging.getLogger().addHandler(self.errors)
         try:
             async with Periodic(works):
                 yield
         finally:
+            logging.getLogger().removeHandler(self.errors)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             self.recorder.publish()
@@ -188,8 +215,8 @@ class Observation:
         )
 
     async def _tell(self, message: Message) -> None:
-        if self._notifier is not None:
-            await self._notifier.send(message)
+        if self.notifier is not None:
+            await self.notifier.send(message)
 
     def _memory_share(self) -> float | None:
         limit = process.memory_limit_bytes()

@@ -66,7 +66,9 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         found: api.Context = app.state.context
         return found
 
-    observation = Observation(settings, context, reports=reports, migrations=MIGRATIONS)
+    observation = Observation(
+        settings, context, reports=reports, migrations=MIGRATIONS, pages=dashboard.pages
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,7 +78,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
                 ours = await stack.enter_async_context(wiring.opened(settings, within=limits))
             app.state.context = api.Context.of(ours, settings)
             await stack.enter_async_context(observation.running(ours.notifier))
-            cleaning = asyncio.create_task(_clean_for_ever(app.state.context))
+            cleaning = asyncio.create_task(_clean_for_ever(context(), observation))
             yield
             cleaning.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -103,6 +105,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     for path in telemetry.PATHS:
         app.router.routes.append(Route(path, observation.health, include_in_schema=False))
     app.router.routes.append(Route("/metrics", observation.metrics, include_in_schema=False))
+    app.router.routes.append(Route("/vitals", observation.vitals, include_in_schema=False))
     app.router.routes.append(Route(_REPORTS, reports, include_in_schema=False))
     admission = Admission(limits)
     # The last one added is the first to see a request.
@@ -189,13 +192,19 @@ def _has_its_own_limit(path: str) -> bool:
     return path.startswith("/api/v1/projects/") and path.endswith("/analyses")
 
 
-async def _clean_for_ever(context: api.Context) -> None:
+async def _clean_for_ever(context: api.Context, observation: Observation) -> None:
     """Delete what has expired, now and every hour; a failure waits for the next hour."""
     while True:
         try:
             deleted = await accounts_service.clean(context)
         except InsightError as error:
             log.warning("accounts.clean_failed: %s", error)
+            observation.note("accounts.clean", str(error), failed=True)
         else:
             log.info("accounts.cleaned: %s", deleted)
+            observation.note(
+                "accounts.clean",
+                f"{deleted.sessions} sessions, {deleted.refresh_tokens} refresh tokens and "
+                f"{deleted.links} links had expired",
+            )
         await asyncio.sleep(_CLEAN_EVERY_SECONDS)

@@ -11,6 +11,7 @@ Sentry, OpenTelemetry and Azure are optional: `insight_cloud.telemetry.sentry`, 
 
 from insight_cloud.telemetry import logs, process
 from insight_cloud.telemetry.alerts import Alert, Alerts, Rule, rules
+from insight_cloud.telemetry.errors import LastErrors, LoggedError
 from insight_cloud.telemetry.health import PATHS, Health, Probe
 from insight_cloud.telemetry.history import History, Period
 from insight_cloud.telemetry.leaks import Leak, Watch
@@ -36,8 +37,10 @@ __all__ = [
     "Every",
     "Health",
     "History",
+    "LastErrors",
     "Leader",
     "Leak",
+    "LoggedError",
     "LoopLag",
     "Metrics",
     "Period",

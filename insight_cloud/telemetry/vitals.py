@@ -7,6 +7,7 @@ values. What is kept are histograms in the recorder, nothing of a person.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import html
@@ -84,6 +85,7 @@ def _script() -> bytes:
 SCRIPT = _script()
 """What the page loads, without its comments."""
 VERSION = hashlib.sha256(SCRIPT).hexdigest()[:12]
+_INTEGRITY = f"sha384-{base64.b64encode(hashlib.sha384(SCRIPT).digest()).decode()}"
 _PACKED = gzip.compress(SCRIPT, 9, mtime=0)
 
 
@@ -151,6 +153,7 @@ class Vitals:
         """
         attributes = {
             "src": f"{path}?v={VERSION}",
+            "integrity": _INTEGRITY,
             "data-to": path,
             "data-route": route,
             "data-share": f"{self._share:g}",

@@ -57,6 +57,7 @@ PAGES = {
     "analysis-evil": "/projects/payments/analyses/{evil-analysis}",
     "project-settings": "/projects/payments/settings",
     "account": "/settings",
+    "operator": "/operator?period=5m",
     "not-found": "/projects/no-such-project",
 }
 PUBLIC = {"sign-in": "/sign-in", "register": "/register"}
@@ -157,8 +158,10 @@ async def test_a_public_page_is_accessible_and_fits(
 ) -> None:
     window = await context(browser, town, **look(mode))
     page = await window.new_page()
+    heard = listen(page)
     await page.goto(PUBLIC[name])
     await inspect(page, name, mode)
+    assert heard == []
     await window.close()
 
 
@@ -364,4 +367,30 @@ async def test_copying_puts_the_command_on_the_clipboard(browser: Browser, town:
     await expect(page.locator("#status")).to_have_text("Copied")
     copied = await page.evaluate("navigator.clipboard.readText()")
     assert copied == "insight analyze . --upload"
+    await window.close()
+
+
+async def test_the_operator_sees_how_pages_felt_and_that_none_broke_its_policy(
+    page: Page, town: Town
+) -> None:
+    """A visit ends, its browser tells, and the operator's page shows it at p75."""
+    await page.goto("/projects/payments")
+    await page.get_by_role("link", name="Issues").first.click()
+    await page.goto("/operator?period=5m")
+    await page.reload()  # the browser told when the visit before ended
+    vitals = page.get_by_role("region", name="Web Vitals")
+    await expect(vitals.get_by_text("/projects/{slug}", exact=True).first).to_be_visible()
+    await expect(vitals.get_by_text("Largest Contentful Paint").first).to_be_visible()
+    await expect(page.get_by_role("heading", name="Browser reports")).to_be_visible()
+    assert town.app.state.observation.reports.seen == {}
+
+
+async def test_the_operators_page_is_for_administrators(browser: Browser, town: Town) -> None:
+    window = await context(browser, town, "grace")
+    page = await window.new_page()
+    await page.goto("/")
+    await expect(page.get_by_role("link", name="Operator")).to_have_count(0)
+    answer = await page.goto("/operator")
+    assert answer is not None
+    assert answer.status == 403
     await window.close()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import hashlib
 import json
 import os
 import socket
@@ -182,10 +184,11 @@ async def test_the_script_is_small_and_kept_by_its_version() -> None:
 
 
 def test_the_tag_names_the_route_and_escapes_it() -> None:
+    digest = f"sha384-{base64.b64encode(hashlib.sha384(SCRIPT).digest()).decode()}"
     tag = Site(share=0.25).vitals.tag('/a"><script>', path="/v", nonce="n0nce")
     assert tag == (
-        f'<script src="/v?v={VERSION}" data-to="/v" data-route="/a&quot;&gt;&lt;script&gt;" '
-        'data-share="0.25" nonce="n0nce" defer></script>'
+        f'<script src="/v?v={VERSION}" integrity="{digest}" data-to="/v" '
+        'data-route="/a&quot;&gt;&lt;script&gt;" data-share="0.25" nonce="n0nce" defer></script>'
     )
 
 

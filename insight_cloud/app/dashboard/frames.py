@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from markupsafe import Markup
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts import Caller, caller_of, refuse_cross_site
@@ -23,6 +24,7 @@ from insight_cloud.app.dashboard.views import (
     Theme,
     Viewer,
 )
+from insight_cloud.app.observation import Observation
 from insight_cloud.core.asgi import Receive, Scope, Send
 from insight_cloud.core.errors import InsightError, Invalid, Missing, Unauthenticated
 from insight_cloud.ratelimit import DECISION, require
@@ -111,6 +113,7 @@ class Visit:
             notice=notice,
             crumbs=tuple(crumbs),
             may_register=self.context.settings.accounts.registration == "open",
+            vitals=_vitals(self.request),
         )
         response = HTMLResponse(render.page(template, frame, view), status, _HEADERS)
         # With each page the choice holds for another year.
@@ -244,6 +247,15 @@ def _bare(problem: api.Problem) -> bool:
 def _path_of(request: Request) -> str:
     query = request.url.query
     return request.url.path + (f"?{query}" if query else "")
+
+
+def _vitals(request: Request) -> Markup:
+    """The script that measures this page; its address is known as a template only."""
+    route = getattr(request.scope.get("route"), "path", None)
+    if route is None or request.method != "GET":
+        return Markup()
+    observation: Observation = request.app.state.observation
+    return Markup(observation.vitals_tag(route))  # noqa: S704 - made and escaped by the component
 
 
 def _viewer(caller: Caller | None) -> Viewer | None:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from insight_cloud.app.accounts import rules
-from insight_cloud.app.dashboard import assets
+from insight_cloud.app.dashboard import assets, operations
 from insight_cloud.app.dashboard.views import Frame
 
 __all__ = ["ago", "breakable", "page", "prose"]
@@ -103,7 +103,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        asset=assets.address, integrity=assets.integrity, password_length=rules.PASSWORD_LIMITS[0]
+        asset=assets.address,
+        integrity=assets.integrity,
+        periods=operations.PERIODS,
+        password_length=rules.PASSWORD_LIMITS[0],
     )
     environment.filters.update(
         ago=ago,

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
 
-from insight_cloud.app.dashboard import account_pages, assets, project_pages
+from insight_cloud.app.dashboard import account_pages, assets, operator_pages, project_pages
 from insight_cloud.app.dashboard.frames import error_page, refusal
 from insight_cloud.core.asgi import Receive, Scope, Send, header
 
-__all__ = ["error_page", "refusal", "router", "static"]
+__all__ = ["error_page", "pages", "refusal", "router", "static"]
 
 router = APIRouter(include_in_schema=False)
 router.include_router(project_pages.router)
 router.include_router(account_pages.router)
+router.include_router(operator_pages.router)
+
+pages = frozenset(
+    route.path
+    for page in (project_pages, account_pages, operator_pages)
+    for route in page.router.routes
+    if isinstance(route, APIRoute) and "GET" in (route.methods or ())
+)
+"""The addresses of pages, as templates: what Web Vitals are told apart by."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 

@@ -161,6 +161,8 @@ class Frame:
     notice: Notice | None = None
     crumbs: tuple[Crumb, ...] = ()
     may_register: bool = False
+    vitals: Markup = field(default_factory=Markup)
+    """The element that measures the page, where it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
