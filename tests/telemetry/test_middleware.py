@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from insight_cloud.core.asgi import Scope
-from insight_cloud.telemetry import REQUEST_ID, REQUESTS, Recorder, Requests, Slow, request_id
+from insight_cloud.telemetry import (
+    REQUEST_ID,
+    REQUESTS,
+    Health,
+    Metrics,
+    Recorder,
+    Requests,
+    Slow,
+    Vitals,
+    anybody,
+    request_id,
+)
 from tests.telemetry.asgi import answering, call
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -201,4 +212,24 @@ async def test_the_route_of_starlette_and_fastapi_is_found() -> None:
     assert counted(recorder) == {
         ("GET", "/projects/{slug}", "2xx"): 1,
         ("GET", "other", "4xx"): 1,
+    }
+
+
+async def test_our_own_endpoints_tell_their_route_without_a_router() -> None:
+    recorder = Recorder()
+    vitals = Vitals(recorder, routes=())
+    for app, path in (
+        (Metrics(recorder, allowed=anybody), "/metrics"),
+        (vitals, "/vitals"),
+        (Health(), "/livez"),
+        (Health(), "/api/health"),
+        (Health(app=answering()), "/unknown"),
+    ):
+        await call(Requests(app, recorder), path)
+    assert set(counted(recorder)) == {
+        ("GET", "/metrics", "2xx"),
+        ("GET", "/vitals", "2xx"),
+        ("GET", "/livez", "2xx"),
+        ("GET", "/api/health", "2xx"),
+        ("GET", "other", "2xx"),
     }
