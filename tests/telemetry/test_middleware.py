@@ -160,16 +160,6 @@ async def test_slow_requests_are_kept_and_logged_without_their_path(
     assert "s3cret" not in str(vars(record))
 
 
-def test_only_the_last_slow_requests_are_kept_and_the_very_slow_are_errors(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    slow = Slow(keep=2)
-    for seconds in (1.0, 4.99, 5.0):
-        slow.add("id", "GET", "/", 200, seconds)
-    assert [request.seconds for request in slow.requests()] == [5.0, 4.99]
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
-
-
 async def test_an_access_line_for_each_request_on_demand(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         await call(Requests(answering(route="/"), Recorder()))
