@@ -86,7 +86,9 @@ class Observation:
         )
         self.history = telemetry.History(self.recorder.read, minutes=wanted.history_hours * 60)
         self.slow = telemetry.Slow(
-            warn_seconds=wanted.slow_request_seconds, error_seconds=wanted.very_slow_request_seconds
+            warn_seconds=wanted.slow_request_seconds,
+            error_seconds=wanted.very_slow_request_seconds,
+            file=None if directory is None else directory / "slow.jsonl",
         )
         self.watch = telemetry.Watch(
             self._tell_of_leak,

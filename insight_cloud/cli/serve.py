@@ -9,7 +9,6 @@ import logging.config
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -153,13 +152,13 @@ def _many_processes(settings: Settings, listener: socket.socket, stopping: _Stop
 @contextlib.contextmanager
 def _shared_metrics(settings: Settings) -> Iterator[Settings]:
     """Give the processes a directory for their common numbers, if the settings name none."""
+    from insight_cloud import telemetry
+
     if settings.telemetry.metrics_directory is not None:
         yield settings
         return
-    memory = Path("/dev/shm")  # noqa: S108 - a private directory is made in it
-    within = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="insight-metrics-", dir=within) as directory:
-        ours = settings.telemetry.model_copy(update={"metrics_directory": Path(directory)})
+    with telemetry.directory_in_memory() as directory:
+        ours = settings.telemetry.model_copy(update={"metrics_directory": directory})
         yield settings.model_copy(update={"telemetry": ours})
 
 

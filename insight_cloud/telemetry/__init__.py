@@ -18,7 +18,7 @@ from insight_cloud.telemetry.leaks import Leak, Watch
 from insight_cloud.telemetry.logs import redact, request_id
 from insight_cloud.telemetry.metrics import Metrics, anybody, bearer, nobody
 from insight_cloud.telemetry.middleware import REQUEST_ID, REQUESTS, Requests
-from insight_cloud.telemetry.multiprocess import Leader, Shared
+from insight_cloud.telemetry.multiprocess import Leader, Shared, directory_in_memory
 from insight_cloud.telemetry.periodic import Every, Periodic
 from insight_cloud.telemetry.process import LoopLag
 from insight_cloud.telemetry.recorder import BUCKETS, Recorder
@@ -59,6 +59,7 @@ __all__ = [
     "Watch",
     "anybody",
     "bearer",
+    "directory_in_memory",
     "logs",
     "nobody",
     "percentile",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-from insight_cloud.telemetry.history import History
+from insight_cloud.telemetry.history import History, Period
 from insight_cloud.telemetry.middleware import REQUESTS
 from insight_cloud.telemetry.series import Sample
 
@@ -210,18 +210,19 @@ def rules(
         for_seconds: how long a value must be above its limit.
         repeat_seconds: after how long it is told again.
     """
+    recent = _Recent(history, window_seconds)
 
     def errors() -> float | None:
-        period = history.over(window_seconds)
+        period = recent()
         requests = period.count(REQUESTS)
         return period.count(REQUESTS, status="5xx") / requests if requests >= fewest else None
 
     def p95() -> float | None:
-        period = history.over(window_seconds)
+        period = recent()
         return period.percentile(REQUESTS, 0.95) if period.count(REQUESTS) >= fewest else None
 
     def slow() -> float:
-        return history.over(window_seconds).count(slow_query_metric)
+        return recent().count(slow_query_metric)
 
     common = {"for_seconds": for_seconds, "repeat_seconds": repeat_seconds}
     return (
@@ -257,6 +258,21 @@ def rules(
             **common,
         ),
     )
+
+
+class _Recent:
+    """The last window, read once for all rules of a step: a reading goes over every series."""
+
+    def __init__(self, history: History, seconds: float) -> None:
+        self._history = history
+        self._seconds = seconds
+        self._read: tuple[float, Period] | None = None
+
+    def __call__(self) -> Period:
+        now = self._history.clock()
+        if self._read is None or not 0 <= now - self._read[0] < 1:
+            self._read = (now, self._history.over(self._seconds))
+        return self._read[1]
 
 
 def _sentence(word: Word, text: str) -> str:

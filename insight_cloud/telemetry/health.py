@@ -21,6 +21,7 @@ from insight_cloud.core.asgi import App, Receive, Scope, Send, send_problem
 from insight_cloud.core.report import Check, Report, stopwatch
 from insight_cloud.telemetry.logs import redact
 from insight_cloud.telemetry.metrics import Allowed, is_allowed, nobody
+from insight_cloud.telemetry.middleware import ROUTE
 
 __all__ = ["PATHS", "Health", "Kind", "Probe"]
 
@@ -111,6 +112,8 @@ class Health:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         kind = PATHS.get(scope.get("path", "")) if scope["type"] == "http" else None
+        if kind is not None:
+            scope[ROUTE] = scope["path"]  # one of four
         if kind is None and self._app is not None:
             await self._app(scope, receive, send)
         elif kind is None:

@@ -72,7 +72,7 @@ class History:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._read = read
-        self._clock = clock
+        self.clock = clock
         self._minutes: deque[_Minute] = deque(maxlen=minutes)
         self._places: dict[tuple[str, Labels], tuple[int, Series]] = {}
         self._size = 0
@@ -81,7 +81,7 @@ class History:
 
     def tick(self) -> None:
         """End a minute. The first call only notes from what everything is counted."""
-        begin, now = self._ticked, self._clock()
+        begin, now = self._ticked, self.clock()
         current = self._current()
         if self._last is not None:
             slots, deltas = array("L"), array("d")
@@ -96,7 +96,7 @@ class History:
         """What was counted in the last `seconds`, to the minute, until this moment."""
         import numpy as np
 
-        now = self._clock()
+        now = self.clock()
         if self._last is None:
             return Period(0.0, ())
         current = self._current()

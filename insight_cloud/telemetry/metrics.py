@@ -11,6 +11,7 @@ import msgspec
 
 from insight_cloud.core.asgi import Receive, Scope, Send, header, send_problem
 from insight_cloud.telemetry.exposition import content_type, render
+from insight_cloud.telemetry.middleware import ROUTE
 from insight_cloud.telemetry.recorder import Recorder
 
 __all__ = ["Allowed", "Metrics", "anybody", "bearer", "is_allowed", "nobody"]
@@ -34,6 +35,7 @@ class Metrics:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError("metrics are read over HTTP")
+        scope[ROUTE] = "/metrics"
         if scope["method"] not in {"GET", "HEAD"}:
             await send_problem(
                 send, 405, _problem(405, "Metrics are read"), [(b"allow", b"GET, HEAD")]

@@ -14,13 +14,16 @@ from insight_cloud.telemetry.logs import request_id
 from insight_cloud.telemetry.recorder import BUCKETS, OTHER, Recorder
 from insight_cloud.telemetry.slow import Slow
 
-__all__ = ["REQUESTS", "REQUEST_ID", "Requests", "route_template", "trace_parent"]
+__all__ = ["REQUESTS", "REQUEST_ID", "ROUTE", "Requests", "route_template", "trace_parent"]
 
 REQUESTS = "http_request_duration_seconds"
 """The histogram of requests by method, route and status class; its counts are the requests."""
 
 REQUEST_ID = "insight.request_id"
 """Where the application finds the request's id in its scope."""
+
+ROUTE = "insight.route"
+"""Where an endpoint that needs no router says in the scope what its route is called."""
 
 log = logging.getLogger("insight.http")
 
@@ -43,7 +46,7 @@ def trace_parent(text: str) -> tuple[int, int, int] | None:
 
 def route_template(scope: Scope) -> str | None:
     """The template of the route that was taken, which Starlette and FastAPI leave in the scope."""
-    return getattr(scope.get("route"), "path", None)
+    return getattr(scope.get("route"), "path", None) or scope.get(ROUTE)
 
 
 class Requests:

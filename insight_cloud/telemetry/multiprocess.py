@@ -16,8 +16,10 @@ import fcntl
 import mmap
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,12 +30,13 @@ from insight_cloud.core.errors import Corrupt, SettingsError
 from insight_cloud.telemetry.recorder import SCRATCH, Slots
 from insight_cloud.telemetry.series import Found, Series, merged
 
-__all__ = ["Leader", "Shared"]
+__all__ = ["Leader", "Shared", "directory_in_memory"]
 
 _MAGIC = b"metrics1"
 _BEGIN = len(_MAGIC) + 8
 _SUFFIX = ".metrics"
 _ENDED = "ended.json"
+_OWNER = "owner.lock"
 _REMEMBERED = 1000
 """How many buried files are remembered by name, for readers that opened one just before."""
 
@@ -193,6 +196,44 @@ class Shared:
                 path.unlink(missing_ok=True)
 
 
+@contextmanager
+def directory_in_memory(
+    prefix: str = "insight-metrics-",
+    *,
+    within: Path = Path("/dev/shm"),  # noqa: S108 - private, below
+) -> Iterator[Path]:
+    """Yield a new directory for `Shared`, in memory where there is some, and delete it afterwards.
+
+    One that a service left behind when it was killed is deleted as well: it would hold the
+    memory until the machine is started anew. Whose service lives is told by a lock.
+    """
+    place = within if os.access(within, os.W_OK) else Path(tempfile.gettempdir())
+    for left in place.glob(f"{prefix}*"):
+        _sweep(left)
+    made = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=place))
+    owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        # Seen by others from here on, when it is locked.
+        final = made.rename(place / made.name.removeprefix("."))
+        try:
+            yield final
+        finally:
+            shutil.rmtree(final, ignore_errors=True)
+    finally:
+        os.close(owner)
+
+
+def _sweep(directory: Path) -> None:
+    with suppress(OSError):  # another user's, or swept by another
+        file = os.open(directory / _OWNER, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory)
+        finally:
+            os.close(file)
+
+
 class Leader:
     """One of several processes, for what must be done once: alerts, for example.
 
@@ -269,7 +310,7 @@ def _counts(found: list[Found]) -> list[Found]:
 
 def _replace(path: Path, data: bytes) -> None:
     new = path.with_suffix(".new")
-    with new.open("wb") as file:
+    with open(new, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -54,7 +54,7 @@ class TelemetrySettings(BaseModel):
     leak_bytes_per_hour: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Bytes an hour, of steady growth, from which on it is one."""
     trace_share: float = Field(default=0.05, ge=0, le=1)
-    """Share of the requests that Sentry, OpenTelemetry or Azure are sent as traces."""
+    """Share of the requests that OpenTelemetry or Azure are sent as traces."""
     sentry_dsn: SecretStr | None = None
     """Sentry project."""
     application_insights: SecretStr | None = None

@@ -22,6 +22,7 @@ import msgspec
 
 from insight_cloud.core.asgi import Receive, Scope, Send, header, send_problem
 from insight_cloud.telemetry.history import Period
+from insight_cloud.telemetry.middleware import ROUTE
 from insight_cloud.telemetry.recorder import Recorder
 from insight_cloud.telemetry.series import Series, percentile, sum_of
 
@@ -166,6 +167,7 @@ class Vitals:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError("vitals come over HTTP")
+        scope[ROUTE] = "/vitals"
         if scope["method"] in {"GET", "HEAD"}:
             await _give(scope, send)
             return

@@ -196,6 +196,7 @@ class Service:
             self.seconds.observe(seconds, ("GET", "/", status))
 
     def firing(self, name: str) -> bool:
+        self.now += 1
         value = self.rules[name].value()
         return value is not None and value > self.rules[name].above
 

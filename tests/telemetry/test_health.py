@@ -4,10 +4,11 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 
+import jsonschema
 import pytest
 
 from insight_cloud.core.report import Check
-from insight_cloud.telemetry import Health, Probe, anybody
+from insight_cloud.telemetry import Health, Probe, anybody, nobody
 from insight_cloud.telemetry.health import PATHS
 from tests.telemetry.asgi import answering, call
 
@@ -221,3 +222,58 @@ async def test_a_report_without_http() -> None:
     report = await Health([GOOD, BAD]).report("all", exclude=["queue"])
     assert [check.name for check in report.checks] == ["database.latency"]
     assert (await Health([GOOD, BAD]).report("ready")).status == "fail"
+
+
+DRAFT = {
+    "type": "object",
+    "required": ["status"],
+    "additionalProperties": False,
+    "properties": {
+        "status": {"enum": ["pass", "fail", "warn"]},
+        "version": {"type": "string"},
+        "releaseId": {"type": "string"},
+        "serviceId": {"type": "string"},
+        "description": {"type": "string"},
+        "output": {"type": "string"},
+        "notes": {"type": "array", "items": {"type": "string"}},
+        "links": {"type": "object", "additionalProperties": {"type": "string"}},
+        "checks": {
+            "type": "object",
+            "propertyNames": {"pattern": "^[^:]+(:[^:]+)?$"},
+            "additionalProperties": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "componentId": {"type": "string"},
+                        "componentType": {"enum": ["component", "datastore", "system"]},
+                        "observedValue": {},
+                        "observedUnit": {"type": "string"},
+                        "status": {"enum": ["pass", "fail", "warn"]},
+                        "affectedEndpoints": {"type": "array", "items": {"type": "string"}},
+                        "time": {"type": "string", "format": "date-time"},
+                        "output": {"type": "string"},
+                        "links": {"type": "object"},
+                    },
+                },
+            },
+        },
+    },
+}
+"""What draft-inadarei-api-health-check-06 says of a body (sections 3 and 4), as a schema."""
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_body_is_as_the_draft_wants_it(path: str) -> None:
+    skipped = Probe("limits", finding(Check("limits.redis", "skip", "no Redis is set")))
+    probes = [GOOD, SLOW, BAD, skipped, Probe("many", finding(*(Check("many.x", "pass"),) * 3))]
+    for allowed in (anybody, nobody):
+        health = Health(probes, startup=[SLOW], allowed=allowed, version="1", release="1.2.3")
+        answer = await call(health, f"{path}?verbose&exclude=nothing")
+        checker = jsonschema.Draft202012Validator(
+            DRAFT, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+        )
+        assert [error.message for error in checker.iter_errors(answer.json)] == []
+        assert answer.status == (503 if answer.json["status"] == "fail" else 200)

@@ -107,6 +107,23 @@ async def test_the_line_that_leaks_is_named(
     assert not tracemalloc.is_tracing()
 
 
+async def test_a_real_leak_is_found_in_a_real_process() -> None:
+    found, kept = list[Leak](), list[bytearray]()
+
+    async def report(leak: Leak) -> None:
+        found.append(leak)
+
+    watch = Watch(report, window_seconds=1, bytes_per_hour=100 * MIB, trace_seconds=0)
+    async with asyncio.timeout(60):
+        while not found:
+            kept.append(bytearray(b"x" * MIB))
+            await watch.step()
+            await asyncio.sleep(0.02)
+            if len(kept) > 500:
+                kept.clear()
+    assert found[0].grown_bytes > 10 * MIB
+
+
 async def test_somebody_elses_trace_goes_on() -> None:
     tracemalloc.start(1)
     try:

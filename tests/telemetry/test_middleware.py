@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from insight_cloud.core.asgi import Scope
-from insight_cloud.telemetry import REQUEST_ID, REQUESTS, Recorder, Requests, Slow, request_id
+from insight_cloud.telemetry import (
+    REQUEST_ID,
+    REQUESTS,
+    Health,
+    Metrics,
+    Recorder,
+    Requests,
+    Slow,
+    Vitals,
+    anybody,
+    request_id,
+)
 from tests.telemetry.asgi import answering, call
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -149,16 +160,6 @@ async def test_slow_requests_are_kept_and_logged_without_their_path(
     assert "s3cret" not in str(vars(record))
 
 
-def test_only_the_last_slow_requests_are_kept_and_the_very_slow_are_errors(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    slow = Slow(keep=2)
-    for seconds in (1.0, 4.99, 5.0):
-        slow.add("id", "GET", "/", 200, seconds)
-    assert [request.seconds for request in slow.requests()] == [5.0, 4.99]
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
-
-
 async def test_an_access_line_for_each_request_on_demand(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         await call(Requests(answering(route="/"), Recorder()))
@@ -201,4 +202,24 @@ async def test_the_route_of_starlette_and_fastapi_is_found() -> None:
     assert counted(recorder) == {
         ("GET", "/projects/{slug}", "2xx"): 1,
         ("GET", "other", "4xx"): 1,
+    }
+
+
+async def test_our_own_endpoints_tell_their_route_without_a_router() -> None:
+    recorder = Recorder()
+    vitals = Vitals(recorder, routes=())
+    for app, path in (
+        (Metrics(recorder, allowed=anybody), "/metrics"),
+        (vitals, "/vitals"),
+        (Health(), "/livez"),
+        (Health(), "/api/health"),
+        (Health(app=answering()), "/unknown"),
+    ):
+        await call(Requests(app, recorder), path)
+    assert set(counted(recorder)) == {
+        ("GET", "/metrics", "2xx"),
+        ("GET", "/vitals", "2xx"),
+        ("GET", "/livez", "2xx"),
+        ("GET", "/api/health", "2xx"),
+        ("GET", "other", "2xx"),
     }

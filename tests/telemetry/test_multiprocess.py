@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from insight_cloud.core.errors import Corrupt, SettingsError
-from insight_cloud.telemetry import Leader, Recorder, Shared
+from insight_cloud.telemetry import Leader, Recorder, Shared, directory_in_memory
 
 _PROCESS = """
 import sys
@@ -151,6 +151,63 @@ def test_a_full_file_loses_new_series(tmp_path: Path) -> None:
         recorder.counter("a_total").add()
         recorder.counter("b_total").add()
         assert values(recorder) == {"a_total": (1.0,)}
+
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from insight_cloud.telemetry import directory_in_memory
+with directory_in_memory(within=Path(sys.argv[1])) as directory:
+    print(directory, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(within: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(within)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    try:
+        yield child, Path(child.stdout.readline().strip())
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_directory_in_memory_is_private_and_gone_afterwards(tmp_path: Path) -> None:
+    with directory_in_memory(within=tmp_path) as directory:
+        assert directory.parent == tmp_path
+        assert directory.stat().st_mode & 0o777 == 0o700
+        with Shared(directory) as store:
+            Recorder(store).counter("a_total").add()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_service_left_is_swept_and_what_a_living_one_has_is_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "insight-metrics-foreign").mkdir()
+    with holder(tmp_path) as (living, kept), holder(tmp_path) as (killed, left):
+        killed.kill()
+        killed.wait()
+        assert left.exists()
+        with directory_in_memory(within=tmp_path):
+            assert not left.exists()
+            assert kept.exists()
+        living.communicate("")
+        assert not kept.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["insight-metrics-foreign"]
+
+
+def test_without_memory_the_directory_is_on_disk(tmp_path: Path) -> None:
+    with directory_in_memory(within=tmp_path / "none") as directory:
+        assert directory.is_dir()
+    assert not directory.exists()
 
 
 def test_one_process_leads_until_it_ends(tmp_path: Path) -> None:
