@@ -12,17 +12,21 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from insight_cloud import __version__, cache, database, ratelimit, telemetry
 from insight_cloud.app import api
 from insight_cloud.app.accounts.identify import CALLER
-from insight_cloud.core.asgi import Scope
+from insight_cloud.core.asgi import App, Scope
 from insight_cloud.core.report import Check
 from insight_cloud.headers import Reports
 from insight_cloud.notify import Message, Notifier, Severity
 from insight_cloud.settings import Settings
 from insight_cloud.telemetry import Alert, Every, Leak, Periodic, Probe, Sample, process
 from insight_cloud.wiring import Limits
+
+if TYPE_CHECKING:
+    from insight_cloud.telemetry.tracing import Traces
 
 __all__ = ["Observation", "Work", "is_operator"]
 
@@ -32,6 +36,39 @@ _ALERT_SECONDS = 15
 _TICK_SECONDS = 60
 _SLOW_QUERIES = "database_very_slow_queries_total"
 _SEVERITIES: Mapping[str, Severity] = {"began": "error", "continues": "error", "ended": "info"}
+
+
+def _traces(
+    wanted: telemetry.TelemetrySettings, trusted: Callable[[Scope], bool] | None
+) -> list[Traces]:
+    """Where traces go; the libraries are imported only for what is set."""
+    options = {
+        "service": wanted.service_name,
+        "version": __version__,
+        "share": wanted.trace_share,
+        "trusted": trusted,
+    }
+    found = []
+    if wanted.otlp_endpoint is not None:
+        from insight_cloud.telemetry import otel
+
+        text = "" if wanted.otlp_headers is None else wanted.otlp_headers.get_secret_value()
+        found.append(otel.traces(wanted.otlp_endpoint, headers=otel.parse_headers(text), **options))
+    if wanted.application_insights is not None:
+        from insight_cloud.telemetry import azure
+
+        found.append(azure.traces(wanted.application_insights.get_secret_value(), **options))
+    return found
+
+
+def _sentry(settings: Settings) -> list[logging.Handler]:
+    dsn = settings.telemetry.sentry_dsn
+    if dsn is None:
+        return []
+    from insight_cloud.telemetry.sentry import SentryHandler
+
+    environment = settings.server.environment
+    return [SentryHandler(dsn.get_secret_value(), release=__version__, environment=environment)]
 
 
 def _may_scrape(wanted: telemetry.TelemetrySettings) -> Callable[[Scope], bool]:
@@ -120,8 +157,15 @@ class Observation:
         self.metrics = telemetry.Metrics(self.recorder, allowed=_may_scrape(wanted))
         self.vitals = telemetry.Vitals(self.recorder, routes=pages, share=wanted.vitals_share)
         self.errors = telemetry.LastErrors()
+        self._traces = _traces(wanted, self.is_trusted if wanted.trust_request_id else None)
         self.works: dict[str, Work] = {}
         self.notifier: Notifier | None = None
+
+    def traced(self, app: App) -> App:
+        """`app` with some of its requests traced, where the settings name a place for traces."""
+        for traces in self._traces:
+            app = traces.middleware(app)
+        return app
 
     def vitals_tag(self, route: str) -> str:
         """The script element that measures a page of `route`; empty where none is measured."""
@@ -154,12 +198,18 @@ class Observation:
             Every(_ALERT_SECONDS, self.alerts.step),
         ]
         watching = asyncio.create_task(lag.watch())
-        logging.getLogger().addHandler(self.errors)
+        handlers = [self.errors, *_sentry(self._settings)]
+        for handler in handlers:
+            logging.getLogger().addHandler(handler)
         try:
             async with Periodic(works):
                 yield
         finally:
-            logging.getLogger().removeHandler(self.errors)
+            for handler in handlers:
+                logging.getLogger().removeHandler(handler)
+                await asyncio.to_thread(handler.close)
+            for traces in self._traces:
+                await asyncio.to_thread(traces.close)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             self.recorder.publish()

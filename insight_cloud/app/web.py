@@ -160,7 +160,7 @@ def _outermost(app: App, settings: Settings, observation: Observation) -> App:
         dns_prefetch=wanted.dns_prefetch,
     )
     app = telemetry.Requests(
-        app,
+        observation.traced(app),
         observation.recorder,
         slow=observation.slow,
         access_log=settings.telemetry.access_log,

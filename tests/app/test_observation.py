@@ -21,6 +21,7 @@ from insight_cloud.telemetry import TelemetrySettings
 from tests.app.dashboard.conftest import town
 from tests.app.dashboard.town import Town
 from tests.notify.receivers import receiver, slack_answer
+from tests.telemetry.receiver import receiving
 
 __all__ = ["town"]
 
@@ -135,3 +136,38 @@ async def test_slow_statements_reach_the_operator(town: Town) -> None:
     assert "3 slow statements in 5 minutes" in json.dumps(message.json())
     assert "/operator" in json.dumps(message.json())
     assert observation.alerts.firing[0].name == "database.slow_queries"
+
+
+async def test_traces_and_errors_of_the_service_arrive_where_the_settings_say(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug in projects")
+
+    monkeypatch.setattr("insight_cloud.app.projects.service.visible", broken)
+    with receiving(lambda _: b"") as collector, receiving() as sentry:
+        key = "0123456789abcdef0123456789abcdef"
+        wanted = TelemetrySettings(
+            otlp_endpoint=collector.url,
+            trace_share=1,
+            sentry_dsn=SecretStr(f"http://{key}@127.0.0.1:{sentry.port}/7"),
+        )
+        settings = Settings(telemetry=wanted)
+        components = wiring.Components(town.context.pool, limits=wiring.limits(settings))
+        app = web.create(settings, components)
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(
+                transport=transport,
+                base_url="http://insight.test",
+                cookies={COOKIE: await town.session()},
+            ) as http:
+                failed = await http.get("/")
+        request = failed.headers["x-request-id"]
+    assert failed.status_code == 500
+    traces = b"".join(one.body for one in collector.received)
+    assert bytes.fromhex(request) in traces
+    assert b"GET /" in traces
+    told = b"".join(one.body for one in sentry.received).decode()
+    assert "a bug in projects" in told
+    assert request in told

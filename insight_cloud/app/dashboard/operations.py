@@ -208,7 +208,7 @@ def slow_requests(requests: Sequence[SlowRequest]) -> Table:
     return Table(
         "slow-requests",
         "Slow requests",
-        "the last of this process",
+        "the last ones",
         ("Route", "When", "Request id", "#Status", "#Took"),
         tuple(
             (
@@ -225,8 +225,9 @@ def slow_requests(requests: Sequence[SlowRequest]) -> Table:
 
 
 def web_vitals(period: Period) -> Table:
-    """How the pages felt in browsers: over all of them, then page by page."""
-    found = [*vitals.rows(period, by_route=False), *vitals.rows(period)]
+    """How the pages felt in browsers: over all of them, then the core vitals page by page."""
+    core = [row for row in vitals.rows(period) if row.metric in vitals.METRICS[:3]]
+    found = [*vitals.rows(period, by_route=False), *core]
     return Table(
         "vitals",
         "Web Vitals",
@@ -325,7 +326,7 @@ def limits(policies: Iterable[Policy], period: Period) -> Table:
             (
                 policy.name,
                 f"{policy.limit:,}",
-                str(policy.window),
+                _span(policy.seconds),
                 policy.on_failure,
                 f"{period.count('ratelimit_denied_total', policy=policy.name):,.0f}",
             )
@@ -420,6 +421,13 @@ def _rating(rating: vitals.Rating) -> Tone:
         "poor": "bad",
     }
     return tones[rating]
+
+
+def _span(seconds: float) -> str:
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:g} s"
 
 
 def _share(part: float, whole: float) -> str:
