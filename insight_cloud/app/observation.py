@@ -119,7 +119,9 @@ class Observation:
         )
         self.metrics = telemetry.Metrics(self.recorder, allowed=_may_scrape(wanted))
         self.vitals = telemetry.Vitals(self.recorder, routes=pages, share=wanted.vitals_share)
-        self.errors = telemetry.LastErrors()
+        self.errors = telemetry.LastErrors(
+            file=None if directory is None else directory / "errors.jsonl"
+        )
         self.works: dict[str, Work] = {}
         self.notifier: Notifier | None = None
 
