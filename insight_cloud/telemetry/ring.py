@@ -22,8 +22,8 @@ EntryT = TypeVar("EntryT")
 class Ring(Generic[EntryT]):
     """Keeps the last `keep` entries, dataclasses that JSON can hold.
 
-    With a `file`, best in memory, every process that names it adds to it and reads all. A file that cannot be written loses the entry: watching must
-    not break what is watched.
+    With a `file`, best in memory, every process that names it adds to it and reads all. A file
+    that cannot be written loses the entry: watching must not break what is watched.
     """
 
     def __init__(self, kind: type[EntryT], *, keep: int, file: Path | None = None) -> None:
