@@ -156,8 +156,10 @@ class Observation:
         )
         self.metrics = telemetry.Metrics(self.recorder, allowed=_may_scrape(wanted))
         self.vitals = telemetry.Vitals(self.recorder, routes=pages, share=wanted.vitals_share)
-        self.errors = telemetry.LastErrors()
         self._traces = _traces(wanted, self.is_trusted if wanted.trust_request_id else None)
+        self.errors = telemetry.LastErrors(
+            file=None if directory is None else directory / "errors.jsonl"
+        )
         self.works: dict[str, Work] = {}
         self.notifier: Notifier | None = None
 

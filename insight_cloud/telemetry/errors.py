@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from insight_cloud.telemetry.logs import redact, request_id
+from insight_cloud.telemetry.ring import Ring
 
 __all__ = ["LastErrors", "LoggedError"]
 
@@ -27,12 +28,13 @@ class LoggedError:
 class LastErrors(logging.Handler):
     """Remembers the last `keep` records of level ERROR and above, without secrets.
 
-    Add it to the root logger for as long as the process serves.
+    Add it to the root logger for as long as the process serves. With a `file`, beside
+    `multiprocess.Shared`, several processes remember together.
     """
 
-    def __init__(self, *, keep: int = 50) -> None:
+    def __init__(self, *, keep: int = 50, file: Path | None = None) -> None:
         super().__init__(logging.ERROR)
-        self._kept: deque[LoggedError] = deque(maxlen=keep)
+        self._ring = Ring(LoggedError, keep=keep, file=file)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record."""
@@ -41,10 +43,9 @@ class LastErrors(logging.Handler):
             error = record.exc_info[1]
             text = f"{text}: {type(error).__name__}: {error}"
         at = datetime.fromtimestamp(record.created, UTC)
-        self._kept.append(
-            LoggedError(at, record.name, redact(text[:_CHARACTERS]), request_id.get())
-        )
+        shown = redact(text[: 10 * _CHARACTERS])[:_CHARACTERS]
+        self._ring.add(LoggedError(at, record.name, shown, request_id.get()))
 
     def errors(self) -> tuple[LoggedError, ...]:
         """The remembered ones, the newest first."""
-        return tuple(reversed(self._kept))
+        return self._ring.entries()

@@ -110,7 +110,7 @@ class Shared:
         for name in ended.absorbed:
             living.pop(name, None)
         self._known = {name: kept for name, kept in self._known.items() if name in living}
-        return merged([*living.values(), _pairs(ended.series)])
+        return merged([*filter(None, living.values()), _pairs(ended.series)])
 
     def close(self) -> None:
         """Leave. What was counted stays, as that of every process that ends.
@@ -152,17 +152,20 @@ class Shared:
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob(f"*{_SUFFIX}"))
 
-    def _content(self, path: Path) -> list[Found]:
-        """The series in a file; none when it is gone, or not one of ours."""
+    def _content(self, path: Path) -> list[Found] | None:
+        """The series in a file; None when it is gone, or nothing that we can read."""
         try:
             data = path.read_bytes()
         except OSError:  # buried meanwhile: its counts are in `ended`
-            return []
+            return None
         magic, slots = data[: len(_MAGIC)], int.from_bytes(data[len(_MAGIC) : _BEGIN], "little")
         lines = _BEGIN + slots * 8
         if magic != _MAGIC or len(data) < lines:
-            return []
-        known = self._lines(path.stem, data, lines)
+            return None
+        try:
+            known = self._lines(path.stem, data, lines)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # another release's, which we cannot read
+            return None
         values = memoryview(data)[_BEGIN:lines].cast("d")
         return [
             (series, values[first : first + len(series.values)].tolist()) for first, series in known
@@ -179,20 +182,22 @@ class Shared:
         return known
 
     def _bury(self) -> None:
-        """Move the counts of ended processes into one file."""
+        """Move the counts of ended processes into one file; what we cannot read is left alone."""
         dead = [path for path in self._files() if _is_dead(path)]
         if not dead:
             return
         with _locked(self._directory):
             ended = _ended(self._directory)
-            fresh = [path for path in dead if path.stem not in ended.absorbed and path.exists()]
-            counts = [_counts(self._content(path)) for path in fresh]
-            names = [*ended.absorbed, *(path.stem for path in fresh)][-_REMEMBERED:]
-            _replace(
-                self._directory / _ENDED,
-                msgspec.json.encode(_Ended(names, list(merged([_pairs(ended.series), *counts])))),
-            )
-            for path in dead:
+            found = {path: self._content(path) for path in dead}
+            readable = {path: content for path, content in found.items() if content is not None}
+            fresh = [path for path in readable if path.stem not in ended.absorbed]
+            if fresh:
+                counts = [_counts(readable[path]) for path in fresh]
+                names = [*ended.absorbed, *(path.stem for path in fresh)][-_REMEMBERED:]
+                series = merged([_pairs(ended.series), *counts])
+                content = msgspec.json.encode(_Ended(names, list(series)))
+                _replace(self._directory / _ENDED, content)
+            for path in readable:
                 path.unlink(missing_ok=True)
 
 
@@ -267,7 +272,7 @@ class Leader:
 def _is_dead(path: Path) -> bool:
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:  # buried by another reader, or not ours to look at
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -119,9 +119,11 @@ def test_foreign_and_half_written_files_are_passed_over(tmp_path: Path) -> None:
         recorder = Recorder(store)
         recorder.counter("a_total").add()
         (own,) = [path for path in tmp_path.glob("*.metrics") if str(os.getpid()) in path.name]
+        (tmp_path / "other.metrics").write_bytes(own.read_bytes() + b'{"first": 7, "row": 1}\n')
         with own.open("ab") as file:
             file.write(b'{"first": 7, "ser')
         assert values(recorder) == {"a_total": (1.0,)}
+    assert {"foreign.metrics", "other.metrics"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_damaged_sum_of_the_dead_is_not_taken_for_zero(tmp_path: Path) -> None:
