@@ -12,18 +12,16 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from insight_cloud.core.errors import InsightError, Refused, SettingsError, Unavailable
 from insight_cloud.notify.message import Message
+from insight_cloud.notify.settings import Security
 
 if TYPE_CHECKING:
     from aiosmtplib import SMTPException
 
-__all__ = ["Mail", "Security", "letter"]
-
-Security = Literal["starttls", "tls", "none"]
-"""Encrypted after a greeting (port 587), from the start (465), or not at all (25)."""
+__all__ = ["Mail", "letter"]
 
 
 class Mail:

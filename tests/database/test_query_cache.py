@@ -581,6 +581,7 @@ async def test_a_cache_that_lost_its_mind_is_passed_over(pool: Pool) -> None:
 async def test_an_error_of_the_database_is_told_as_it_is_and_not_kept(
     pool: Pool, queries: QueryCache
 ) -> None:
+    await queries.fetch_all(WORDS, str)  # the tables are known from here on
     wrong = Query("wrong", "select word from words where number = %(number)s / 0")
     for _ in range(2):
         found = await asyncio.gather(
@@ -693,9 +694,8 @@ def test_rows_come_back_exactly_or_are_not_kept(rows: list[tuple[Any, Any]]) -> 
     payload = _encode(rows, tuple)
     if payload is not None:
         again = _decode(payload, tuple)
-        assert repr(again) == repr(rows).replace(
-            "zoneinfo.ZoneInfo(key='UTC')", "datetime.timezone.utc"
-        )
+        # `fold` tells two equal hours of a zone apart; in UTC it means nothing.
+        assert repr(again) == repr(rows).replace(", fold=1", "")
 
 
 def test_a_type_that_changed_is_another_key() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from insight_cloud.core.errors import InsightError, Refused, SettingsError, Unavailable
 from insight_cloud.notify import Mail, Message
-from insight_cloud.notify.mail import Security
+from insight_cloud.notify.settings import Security
 from tests.notify.receivers import Answer, mail_server, receiver
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
