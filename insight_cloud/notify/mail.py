@@ -93,19 +93,18 @@ class Mail:
                 return SettingsError(f"{where} refuses the user name or the password ({code})")
             case aiosmtplib.SMTPRecipientsRefused(recipients=refused):
                 names = ", ".join(one.recipient for one in refused)
-                later = all(one.code < 500 for one in refused)
                 text = f"{where} refuses every recipient: {names}"
+                later = all(one.code < 500 for one in refused)
                 return Unavailable(text, retry_after=0) if later else Refused(text)
             case aiosmtplib.SMTPResponseException(code=code) if code >= 500:
                 return Refused(f"{where} refuses the mail ({code})")
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return SettingsError(f"{where}: untrusted certificate: {cause.verify_message}")
-            cause = cause.__cause__ or cause.__context__
+        if reason := _untrusted(error):
+            return SettingsError(f"{where}: untrusted certificate: {reason}")
         if "STARTTLS extension not supported" in str(error):
             return SettingsError(f"{where} does not offer STARTTLS; is it the right port?")
-        return Unavailable(f"{where} does not take it ({type(error).__name__})", retry_after=0)
+        away = isinstance(error, aiosmtplib.SMTPConnectError)
+        what = "cannot be reached" if away else f"does not take it ({type(error).__name__})"
+        return Unavailable(f"{where} {what}", retry_after=0)
 
 
 def letter(message: Message, sender: Address, to: Sequence[Address]) -> EmailMessage:
@@ -120,6 +119,16 @@ def letter(message: Message, sender: Address, to: Sequence[Address]) -> EmailMes
     mail["X-Insight-Severity"] = message.severity
     mail.set_content(message.text)
     return mail
+
+
+def _untrusted(error: BaseException) -> str:
+    """Why a certificate was not trusted, if that is what lies behind `error`."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _address(name: str, text: str) -> Address:
