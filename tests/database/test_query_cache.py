@@ -448,6 +448,19 @@ async def test_tags_are_those_that_are_named(pool: Pool, cache: Cache) -> None:
     assert queries.statistics().misses == 4, "the counts are those of all tags"
 
 
+async def test_the_same_statement_under_other_tags_is_another_read(
+    pool: Pool, cache: Cache
+) -> None:
+    queries = QueryCache(pool, cache)
+    for tagged in (queries, queries.tagged("a"), queries.tagged("b"), queries.tagged("b", "a")):
+        assert await tagged.fetch_value(_ONE, number=1) == "one"
+    await pool.execute("update words set word = 'eins' where number = 1")
+    await queries.invalidate("b")
+    assert await queries.tagged("b").fetch_value(_ONE, number=1) == "eins"
+    assert await queries.tagged("a", "b").fetch_value(_ONE, number=1) == "eins"
+    assert await queries.tagged("a").fetch_value(_ONE, number=1) == "one"
+
+
 async def test_a_tagged_transaction_invalidates_its_tags(pool: Pool, cache: Cache) -> None:
     queries = QueryCache(pool, cache).tagged("words")
     await queries.fetch_all(WORDS, str)
@@ -686,7 +699,7 @@ def test_two_parameters_share_a_key_only_when_they_are_the_same(one: Any, other:
     same = _exact(one) == _exact(other)
     assert same == (repr(one) == repr(other) and type(one) is type(other))
     query = Query("q", "select %(a)s")
-    assert (_key("", query, {"a": one}, str) == _key("", query, {"a": other}, str)) == same
+    assert (_key("", (), query, {"a": one}, str) == _key("", (), query, {"a": other}, str)) == same
 
 
 @given(st.lists(st.tuples(_VALUES, _VALUES), max_size=5))
@@ -710,7 +723,7 @@ def test_a_type_that_changed_is_another_key() -> None:
         number: float
 
     query = Query("q", "select 1 as number")
-    assert _key("", query, {}, first) != _key("", query, {}, Row)
+    assert _key("", (), query, {}, first) != _key("", (), query, {}, Row)
 
 
 def test_an_enumeration_that_the_database_does_not_give_is_not_kept() -> None:
