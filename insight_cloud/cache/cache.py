@@ -210,6 +210,7 @@ class Cache:
             finally:
                 for key in chunk:
                     self._local.drop(key)
+                self._flights.overtake(*chunk)
 
     async def exists(self, key: str) -> bool:
         """Whether `get` would find something."""
@@ -316,7 +317,7 @@ class Cache:
             await self._store.set_many(values, _TAG_TTL_MS)
         finally:
             for tag in tags:
-                self._local.drop_tag(tag)
+                self._drop_tag(tag)
 
     # Computed values
 
@@ -334,7 +335,8 @@ class Cache:
         Of all who ask at once, in all processes, one computes; a caller that is cancelled
         disturbs nobody. Shortly before the value expires one caller computes it anew in the
         background. When `make` fails, the previous value is served for `stale` longer; if there
-        is none, the error goes to all who wait, and is not cached.
+        is none, the error goes to all who wait, and is not cached. Whoever asks after `delete`
+        or `invalidate` is not given what somebody began to compute before.
         """
         copy = self._copies.get(key)
         if copy is not None and copy.refresh_at > self._clock():
@@ -348,7 +350,8 @@ class Cache:
             copy.refresh_at = copy.expires  # one attempt is enough
             self._refresh_early(wish, copy.expires)
             return copy.value  # type: ignore[no-any-return]  # one key, one type
-        return await self._flights.join(key, functools.partial(self._look_or_make, wish))
+        work = functools.partial(self._look_or_make, wish)
+        return await self._flights.join(key, work, wish.tags)
 
     def cached(
         self,
@@ -588,9 +591,13 @@ class Cache:
             return
         tag = self._names.tag_of(name)
         if tag is not None:
-            self._local.drop_tag(tag)
+            self._drop_tag(tag)
         elif name in self._waiting:
             self._wake((name,))
+
+    def _drop_tag(self, tag: str) -> None:
+        self._local.drop_tag(tag)
+        self._flights.overtake_tag(tag)
 
     def _wake(self, names: Iterable[str]) -> None:
         for name in names:

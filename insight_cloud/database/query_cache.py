@@ -219,12 +219,12 @@ class QueryCache(Statements):
         return rows, len(rows)
 
     async def _read(self, query: Query, parameters: Parameters, row_type: type[T]) -> list[T]:
-        key = _key(self._shared.schema, query, parameters, row_type)
+        tags = (*self._tags, *await self._table_tags(query.text))
+        key = _key(self._shared.schema, tags, query, parameters, row_type)
         if key is None:
             return await self._uncached(query, parameters, row_type)
         load = _Load(self._shared, query, parameters, row_type)
         try:
-            tags = [*self._tags, *await self._table_tags(query.text)]
             payload = await self._shared.cache.get_or_set(key, load, self._ttl, tags)
         except _QueryError as failed:
             raise failed.error from failed.error.__cause__
@@ -352,12 +352,21 @@ class _Load:
 # -- keys and rows: pure -----------------------------------------------------------------------
 
 
-def _key(schema: str, query: Query, parameters: Parameters, row_type: type[Any]) -> str | None:
-    """The key of a read, or None when a parameter has no exact form as text."""
+def _key(
+    schema: str,
+    tags: Sequence[str],
+    query: Query,
+    parameters: Parameters,
+    row_type: type[Any],
+) -> str | None:
+    """The key of a read, or None when a parameter has no exact form as text.
+
+    The tags belong to it: rows that were kept under others must not be found under these.
+    """
     values = [(name, _exact(value)) for name, value in sorted(parameters.items())]
     if any(value is None for _, value in values):
         return None
-    parts = repr((schema, query.text, values, _shape(row_type)))
+    parts = repr((schema, sorted(tags), query.text, values, _shape(row_type)))
     digest = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
     return f"query:{digest}"
 

@@ -12,18 +12,16 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from insight_cloud.core.errors import InsightError, Refused, SettingsError, Unavailable
 from insight_cloud.notify.message import Message
+from insight_cloud.notify.settings import Security
 
 if TYPE_CHECKING:
     from aiosmtplib import SMTPException
 
-__all__ = ["Mail", "Security", "letter"]
-
-Security = Literal["starttls", "tls", "none"]
-"""Encrypted after a greeting (port 587), from the start (465), or not at all (25)."""
+__all__ = ["Mail", "letter"]
 
 
 class Mail:
@@ -95,19 +93,18 @@ class Mail:
                 return SettingsError(f"{where} refuses the user name or the password ({code})")
             case aiosmtplib.SMTPRecipientsRefused(recipients=refused):
                 names = ", ".join(one.recipient for one in refused)
-                later = all(one.code < 500 for one in refused)
                 text = f"{where} refuses every recipient: {names}"
+                later = all(one.code < 500 for one in refused)
                 return Unavailable(text, retry_after=0) if later else Refused(text)
             case aiosmtplib.SMTPResponseException(code=code) if code >= 500:
                 return Refused(f"{where} refuses the mail ({code})")
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return SettingsError(f"{where}: untrusted certificate: {cause.verify_message}")
-            cause = cause.__cause__ or cause.__context__
+        if reason := _untrusted(error):
+            return SettingsError(f"{where}: untrusted certificate: {reason}")
         if "STARTTLS extension not supported" in str(error):
             return SettingsError(f"{where} does not offer STARTTLS; is it the right port?")
-        return Unavailable(f"{where} does not take it ({type(error).__name__})", retry_after=0)
+        away = isinstance(error, aiosmtplib.SMTPConnectError)
+        what = "cannot be reached" if away else f"does not take it ({type(error).__name__})"
+        return Unavailable(f"{where} {what}", retry_after=0)
 
 
 def letter(message: Message, sender: Address, to: Sequence[Address]) -> EmailMessage:
@@ -122,6 +119,16 @@ def letter(message: Message, sender: Address, to: Sequence[Address]) -> EmailMes
     mail["X-Insight-Severity"] = message.severity
     mail.set_content(message.text)
     return mail
+
+
+def _untrusted(error: BaseException) -> str:
+    """Why a certificate was not trusted, if that is what lies behind `error`."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _address(name: str, text: str) -> Address:

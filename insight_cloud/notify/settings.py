@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from insight_cloud.notify.mail import Security
 from insight_cloud.notify.message import Severity
 
-__all__ = ["NotifySettings"]
+__all__ = ["NotifySettings", "Security"]
+
+Security = Literal["starttls", "tls", "none"]
+"""How mail is encrypted: after a greeting (port 587), from the start (465), or not at all (25)."""
 
 
 class NotifySettings(BaseModel):

@@ -35,14 +35,14 @@ class Memory:
 
     def hit(self, policy: Policy, key: str, cost: int, source: Source = "memory") -> Decision:
         """Admit and note `cost` permits of one policy, or deny and note nothing."""
-        now = self._clock()
+        clock = self._clock
+        now = clock()
         try:
             log = self._tables[policy.name].logs[key]
         except KeyError:
             log = self._log(policy, key, now)
         row = log.take(now, policy.seconds, policy.limit, cost)
-        admitted = not row[1]
-        return Decision(admitted, ((policy, key),), (row,), cost, source, (), now, self._clock)
+        return Decision(not row[1], ((policy, key),), (row,), cost, source, (), now, clock)
 
     def hit_all(self, pairs: Sequence[Pair], cost: int, source: Source = "memory") -> Decision:
         """Admit and note when every policy admits; else deny and note nothing anywhere."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, NamedTuple, TypeAlias, cast
 
+import msgspec
+
 from insight_cloud.core.errors import SettingsError
 
 __all__ = ["Decision", "OnFailure", "Pair", "Policy", "Row", "Source", "Standing", "parse"]
@@ -71,30 +73,21 @@ class Standing(NamedTuple):
     """Until more than `remaining` become available; 0 when none is in use."""
 
 
-class Decision:
-    """Whether a request is admitted. True when it is."""
+class Decision(msgspec.Struct, eq=False, gc=False):
+    """Whether a request is admitted. True when it is.
 
-    __slots__ = ("_clock", "admitted", "at", "cost", "pairs", "rows", "source", "stamps")
+    A Struct, because it is made for every check and C does that in half the time. It is no
+    business of the garbage collector: nothing that it holds can lead back to it.
+    """
 
-    def __init__(  # noqa: PLR0917 - built a million times a second, so by position
-        self,
-        admitted: bool,  # noqa: FBT001 - see above
-        pairs: Sequence[Pair],
-        rows: Sequence[Row],
-        cost: int,
-        source: Source,
-        stamps: Sequence[float],
-        at: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self.admitted = admitted
-        self.pairs = pairs
-        self.rows = rows
-        self.cost = cost
-        self.source = source
-        self.stamps = stamps
-        self.at = at
-        self._clock = clock
+    admitted: bool
+    pairs: Sequence[Pair]
+    rows: Sequence[Row]
+    cost: int
+    source: Source
+    stamps: Sequence[float]
+    at: float
+    _clock: Callable[[], float]
 
     def __bool__(self) -> bool:
         return self.admitted

@@ -45,10 +45,10 @@ class Log:
         Nothing was given when there is something to wait for. It is `count`, `leaves` and `add`
         in one, because it is in the path of every request.
         """
-        live = self._live
+        live, times = self._live, self._times
         following = window
         if live:
-            following = self._times[self._start] + window - now
+            following = times[self._start] + window - now
             if following <= 0 or self._last > now:
                 live = self.count(now, window)
                 following = self.leaves(0, now, window) if live else window
@@ -56,8 +56,8 @@ class Log:
         if left < 0:
             wait = following if left == -1 else self.leaves(-left - 1, now, window)
             return left + cost, wait, following
-        if cost == 1 and live == len(self._times) and not self._start:
-            self._times.append(now)
+        if cost == 1 and live == len(times) and not self._start:
+            times.append(now)
             self._live = live + 1
             self._last = now
         else:

@@ -287,6 +287,21 @@ class Contract:
         assert await waiting == "before"
         assert await other.get("a") is None
 
+    @pytest.mark.parametrize("change", ["invalidate", "delete"])
+    async def test_who_asks_after_a_change_is_not_given_what_was_begun_before(
+        self, cache: Cache, change: str
+    ) -> None:
+        gate = asyncio.Event()
+        make = Counter("before", gate=gate)
+        first = asyncio.create_task(cache.get_or_set("a", make, tags=["x"]))
+        await eventually(lambda: make.calls)
+        await (cache.invalidate("x") if change == "invalidate" else cache.delete("a"))
+        second = asyncio.create_task(cache.get_or_set("a", Counter("after"), tags=["x"]))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await first == "before"
+        assert await second == "after"
+
     # Computing
 
     async def test_a_hit_is_not_computed(self, cache: Cache, other: Cache) -> None:

@@ -57,3 +57,41 @@ async def test_a_task_that_swallows_a_cancellation_is_ended_too() -> None:
     async with asyncio.timeout(5):
         await end(task, None)
     assert task.done()
+
+
+async def test_work_that_was_overtaken_is_finished_for_those_who_waited_and_for_nobody_else() -> (
+    None
+):
+    gates = [asyncio.Event(), asyncio.Event()]
+    results = iter(["old", "new"])
+
+    async def work() -> str:
+        result, gate = next(results), gates.pop(0)
+        await gate.wait()
+        return result
+
+    opened = gates[:]
+    flights = Flights()
+    before = [asyncio.create_task(flights.join("a", work, ["x"])) for _ in range(2)]
+    await asyncio.sleep(0)
+    flights.overtake_tag("y")
+    assert flights.under_way("a")
+    flights.overtake_tag("x")
+    assert not flights.under_way("a")
+    after = [asyncio.create_task(flights.join("a", work, ["x"])) for _ in range(2)]
+    await asyncio.sleep(0)
+    opened[1].set()
+    assert await asyncio.gather(*after) == ["new", "new"]
+    opened[0].set()
+    assert await asyncio.gather(*before) == ["old", "old"]
+    assert not flights.under_way("a")
+
+
+async def test_closing_ends_overtaken_work_too() -> None:
+    flights = Flights()
+    waiting = asyncio.create_task(flights.join("a", lambda: asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    flights.overtake("a", "b")
+    await flights.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

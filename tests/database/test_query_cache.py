@@ -448,6 +448,19 @@ async def test_tags_are_those_that_are_named(pool: Pool, cache: Cache) -> None:
     assert queries.statistics().misses == 4, "the counts are those of all tags"
 
 
+async def test_the_same_statement_under_other_tags_is_another_read(
+    pool: Pool, cache: Cache
+) -> None:
+    queries = QueryCache(pool, cache)
+    for tagged in (queries, queries.tagged("a"), queries.tagged("b"), queries.tagged("b", "a")):
+        assert await tagged.fetch_value(_ONE, number=1) == "one"
+    await pool.execute("update words set word = 'eins' where number = 1")
+    await queries.invalidate("b")
+    assert await queries.tagged("b").fetch_value(_ONE, number=1) == "eins"
+    assert await queries.tagged("a", "b").fetch_value(_ONE, number=1) == "eins"
+    assert await queries.tagged("a").fetch_value(_ONE, number=1) == "one"
+
+
 async def test_a_tagged_transaction_invalidates_its_tags(pool: Pool, cache: Cache) -> None:
     queries = QueryCache(pool, cache).tagged("words")
     await queries.fetch_all(WORDS, str)
@@ -581,6 +594,7 @@ async def test_a_cache_that_lost_its_mind_is_passed_over(pool: Pool) -> None:
 async def test_an_error_of_the_database_is_told_as_it_is_and_not_kept(
     pool: Pool, queries: QueryCache
 ) -> None:
+    await queries.fetch_all(WORDS, str)  # the tables are known from here on
     wrong = Query("wrong", "select word from words where number = %(number)s / 0")
     for _ in range(2):
         found = await asyncio.gather(
@@ -685,7 +699,7 @@ def test_two_parameters_share_a_key_only_when_they_are_the_same(one: Any, other:
     same = _exact(one) == _exact(other)
     assert same == (repr(one) == repr(other) and type(one) is type(other))
     query = Query("q", "select %(a)s")
-    assert (_key("", query, {"a": one}, str) == _key("", query, {"a": other}, str)) == same
+    assert (_key("", (), query, {"a": one}, str) == _key("", (), query, {"a": other}, str)) == same
 
 
 @given(st.lists(st.tuples(_VALUES, _VALUES), max_size=5))
@@ -693,9 +707,8 @@ def test_rows_come_back_exactly_or_are_not_kept(rows: list[tuple[Any, Any]]) -> 
     payload = _encode(rows, tuple)
     if payload is not None:
         again = _decode(payload, tuple)
-        assert repr(again) == repr(rows).replace(
-            "zoneinfo.ZoneInfo(key='UTC')", "datetime.timezone.utc"
-        )
+        # `fold` tells two equal hours of a zone apart; in UTC it means nothing.
+        assert repr(again) == repr(rows).replace(", fold=1", "")
 
 
 def test_a_type_that_changed_is_another_key() -> None:
@@ -710,7 +723,7 @@ def test_a_type_that_changed_is_another_key() -> None:
         number: float
 
     query = Query("q", "select 1 as number")
-    assert _key("", query, {}, first) != _key("", query, {}, Row)
+    assert _key("", (), query, {}, first) != _key("", (), query, {}, Row)
 
 
 def test_an_enumeration_that_the_database_does_not_give_is_not_kept() -> None:
