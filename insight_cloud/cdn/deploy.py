@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
@@ -16,8 +16,12 @@ __all__ = ["Notify", "Target", "deploy"]
 
 _log = logging.getLogger(__name__)
 
-Notify = Callable[[str, bool], Awaitable[object]]
-"""Told what happened, and whether it went well."""
+
+class Notify(Protocol):
+    """Somebody who wants to know what happened, and whether it went well."""
+
+    async def __call__(self, text: str, *, well: bool) -> None:
+        """Take one message."""
 
 
 class Target(Protocol):
@@ -66,6 +70,6 @@ async def _tell(notify: Notify | None, text: str, *, well: bool) -> None:
     if notify is None:
         return
     try:
-        await notify(text, well)
+        await notify(text, well=well)
     except Exception:  # noqa: BLE001 - anybody's callable
         _log.exception("cdn.notify_failed")

@@ -124,7 +124,7 @@ async def _apply(directory: Path | None) -> tuple[Deployment, Outcome]:
     place = str(found.cdn.target)
     async with wiring.notifier(found) as notifier:
 
-        async def notify(text: str, well: bool) -> None:  # noqa: FBT001 - as `Notify` is called
+        async def notify(text: str, *, well: bool) -> None:
             message = (
                 Message(place, text, severity="info", source="cdn.deployed")
                 if well
