@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from insight_cloud.cache.settings import CacheSettings
+from insight_cloud.cdn.settings import CdnSettings
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
 from insight_cloud.headers.settings import HeadersSettings
@@ -132,6 +133,8 @@ class EdgeSettings(_Section):
     """Zone identifier, 32 hexadecimal digits."""
     account_id: str | None = None
     """Account identifier, 32 hexadecimal digits."""
+    api_url: str = "https://api.cloudflare.com/client/v4"
+    """Where the API is; another one for rehearsals."""
 
 
 class StorageSettings(_Section):
@@ -183,6 +186,7 @@ class Settings(_Section):
     ratelimit: RateLimitSettings = RateLimitSettings()
     edge: EdgeSettings = EdgeSettings()
     storage: StorageSettings = StorageSettings()
+    cdn: CdnSettings = CdnSettings()
     notify: NotifySettings = NotifySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     client: ClientSettings = ClientSettings()

@@ -6,15 +6,16 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from insight_cloud import cache, ratelimit
+from insight_cloud import cache, cdn, ratelimit
+from insight_cloud.core import sigv4
 from insight_cloud.core.errors import SettingsError
-from insight_cloud.core.storage import Credentials
+from insight_cloud.core.storage import Credentials, open_store
 from insight_cloud.database import Pool, SlowQueries, embedded
 from insight_cloud.notify import Apprise, Channel, Mail, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
@@ -23,12 +24,15 @@ __all__ = [
     "Components",
     "Limits",
     "channels",
+    "cloudflare_caches",
+    "cloudfront",
     "database_directory",
     "database_url",
     "limit_store",
     "limits",
     "notifier",
     "opened",
+    "site",
     "store_credentials",
 ]
 
@@ -176,6 +180,72 @@ def store_credentials(settings: Settings) -> Credentials:
         azure_connection_string=_secret(given.azure_connection_string),
         google_credentials=given.google_credentials,
         machine_identity=given.machine_identity,
+    )
+
+
+def site(settings: Settings) -> cdn.Site | cdn.Workers:
+    """Open the place that a built site is deployed to.
+
+    Raises:
+        SettingsError: it is not set, or something that it needs is missing.
+    """
+    wanted = settings.cdn
+    if wanted.target is None:
+        raise SettingsError("where should it go? set cdn.target, for example s3://bucket/prefix")
+    if wanted.worker is not None:
+        token, account = settings.edge.api_token, settings.edge.account_id
+        if token is None or account is None:
+            raise SettingsError("set CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID for a Worker")
+        return cdn.Workers(
+            token.get_secret_value(),
+            account,
+            wanted.worker,
+            base_url=wanted.base_url,
+            keep=wanted.keep,
+            api=settings.edge.api_url,
+        )
+    return cdn.Site(
+        open_store(wanted.target, _site_credentials(settings)),
+        base_url=wanted.base_url,
+        purgers=[one for one in (cloudflare_caches(settings), cloudfront(settings)) if one],
+        keep=wanted.keep,
+        at_once=wanted.at_once,
+    )
+
+
+def cloudflare_caches(settings: Settings) -> cdn.Cloudflare | None:
+    """Return Cloudflare's caches of the site, if there is a zone and they are to be purged."""
+    token, zone, mode = settings.edge.api_token, settings.edge.zone_id, settings.cdn.purge
+    if token is None or zone is None or mode == "off":
+        return None
+    return cdn.Cloudflare(token.get_secret_value(), zone, mode=mode, api=settings.edge.api_url)
+
+
+def cloudfront(settings: Settings) -> cdn.CloudFront | None:
+    """Return CloudFront's caches of the site, if there is a distribution."""
+    if settings.cdn.cloudfront_distribution is None:
+        return None
+    given = settings.storage
+    if given.aws_access_key_id is None or given.aws_secret_access_key is None:
+        raise SettingsError("CloudFront needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    key = sigv4.Key(
+        given.aws_access_key_id,
+        given.aws_secret_access_key.get_secret_value(),
+        _secret(given.aws_session_token),
+    )
+    return cdn.CloudFront(settings.cdn.cloudfront_distribution, key)
+
+
+def _site_credentials(settings: Settings) -> Credentials:
+    """Return the keys of the site's own store, which may be another account's."""
+    usual, own = store_credentials(settings), settings.cdn
+    if own.access_key_id is None:
+        return usual
+    return replace(
+        usual,
+        aws_access_key_id=own.access_key_id,
+        aws_secret_access_key=_secret(own.secret_access_key),
+        aws_session_token="",
     )
 
 

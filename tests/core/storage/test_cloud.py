@@ -6,8 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,7 @@ from insight_cloud.core.storage import Attributes, Credentials, Limits, Store, o
 from insight_cloud.core.storage.cloud import Cloud, parts
 from insight_cloud.core.storage.feed import Feed, first_bytes
 from tests.core.faulty import Faults, faulty_proxy
+from tests.core.storage.google_front import GoogleFront, google_front
 from tests.core.storage_contract import MIB, StoreContract, pieces, random_pieces, whole
 from tests.stores import Azurite, S3Server
 
@@ -68,6 +70,51 @@ class TestAzurePrefix(StoreContract):
     async def store(self, azurite: Azurite) -> AsyncIterator[Store]:
         async with open_store(azurite.container("some/folder"), azurite.credentials) as store:
             yield store
+
+
+@pytest.fixture(scope="module")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleFront]:
+    with google_front(tmp_path_factory.mktemp("google")) as front:
+        yield front
+
+
+class TestGoogle(StoreContract):
+    # The stand-in keeps what it is sent in the memory that this test would measure.
+    test_memory_is_bounded_whatever_the_length = None  # type: ignore[assignment]
+
+    @pytest.fixture
+    async def store(self, google: GoogleFront) -> AsyncIterator[Store]:
+        self.google = google
+        google.uploads.clear()
+        url = google.url(f"bucket-{uuid4().hex}", "some/folder")
+        async with open_store(url, google.credentials) as store:
+            yield store
+
+    async def unfinished(self, store: Store) -> list[str]:
+        with pytest.raises(Refused, match="lifecycle rule"):
+            await store.leftovers()
+        return list(self.google.uploads)
+
+
+async def test_google_keeps_the_attributes(google: GoogleFront) -> None:
+    for path, size in (("small.css", 10), ("large.css", 9 * MIB)):
+        store = open_store(google.url("attributes"), google.credentials)
+        attributes = Attributes("text/css", "max-age=31536000, immutable", "br", "NEARLINE")
+        await store.put(path, pieces(b"x" * size), attributes=attributes)
+        assert google.objects["attributes", path].headers == {
+            "content-type": "text/css",
+            "cache-control": "max-age=31536000, immutable",
+            "content-encoding": "br",
+            "x-goog-storage-class": "NEARLINE",
+        }
+
+
+async def test_a_bucket_of_google_that_is_not_there_is_a_wrong_setting(
+    google: GoogleFront,
+) -> None:
+    store = open_store(google.url("no-such-bucket"), google.credentials)
+    with pytest.raises(SettingsError, match="no such bucket"):
+        await store.put("name", b"")
 
 
 @pytest.mark.parametrize("size", [10, 9 * MIB], ids=["one request", "parts"])
