@@ -9,13 +9,13 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
 from insight_cloud.app.accounts import Role, Scope
+from insight_cloud.app.accounts.policy import ROLES
 from insight_cloud.app.dashboard.frames import faults
 from insight_cloud.app.dashboard.views import Field, Option
 from insight_cloud.core.errors import InsightError, Invalid
 
 __all__ = ["Form", "days_of", "role_of", "scope_options", "scopes_of"]
 
-_ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
 _SCOPES: dict[Scope, str] = {
     "ingest": "Upload analyses",
     "read": "Read projects, issues and analyses",
@@ -67,7 +67,7 @@ def role_of(text: str) -> Role:
     Raises:
         Invalid: there is none.
     """
-    for role in _ROLES:
+    for role in ROLES:
         if role == text:
             return role
     raise Invalid("choose one of the roles", problems=(("/body/role", "not a role"),))

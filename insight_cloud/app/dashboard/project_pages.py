@@ -448,7 +448,7 @@ async def delete_project(visit: InMember, slug: str, form: Form) -> Response:
 
 
 async def _managed(visit: Member, slug: str) -> Project:
-    return await projects.open(visit.context, visit.caller, slug, role="maintainer", scope="admin")
+    return await projects.open(visit.context, visit.caller, slug, "manage")
 
 
 async def _settings_page(
