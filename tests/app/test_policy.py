@@ -28,6 +28,7 @@ SAMPLES: dict[str, Any] = {
     "token_id": UUID(int=1),
     "analysis": UUID(int=1),
     "issue": UUID(int=1),
+    "suppression": UUID(int=1),
 }
 """A value for each parameter of a path; nothing but the project and the members is there."""
 
@@ -40,6 +41,8 @@ BODIES: dict[str, Any] = {
     "create_project": {"slug": "another", "name": "Another"},
     "change_project": {"name": "Renamed"},
     "put_member": {"role": "viewer"},
+    "triage_issues": {"ids": [str(UUID(int=1))], "state": "open"},
+    "add_suppression": {"rule": "S101", "reason": "tests"},
     "upload_analysis": {"version": "2.1.0", "runs": []},
 }
 QUERIES: dict[str, dict[str, str]] = {}

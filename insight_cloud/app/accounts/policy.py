@@ -77,6 +77,10 @@ OPERATIONS: dict[str, Operation] = {
     "get_summary": "read",
     "get_trend": "read",
     "get_top": "read",
+    "triage_issues": "triage",
+    "list_suppressions": "read",
+    "add_suppression": "manage",
+    "remove_suppression": "manage",
 }
 """Every operation of the API by its id."""
 

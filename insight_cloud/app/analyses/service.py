@@ -30,6 +30,7 @@ from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import read
 from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
+from insight_cloud.app.triage import service as triage
 from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.core.report import Stopwatch, stopwatch
 from insight_cloud.database import Connection, sql
@@ -64,6 +65,7 @@ async def ingest(
         log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
         digest = await asyncio.to_thread(_digest, body)
         project = await projects.ensure(context, caller, slug)
+        await triage.expire(context, project)
         work = _Ingest(context.now(), caller, project, upload, log, digest, watch)
         del body
         number, repeated = await context.pool.run(work.store)
@@ -121,6 +123,7 @@ class _Ingest:
 
     async def store(self, connection: Connection) -> tuple[int, bool]:
         """Return the number of the analysis, and whether it was there already."""
+        await connection.execute(issue_queries.share_project, project_id=self.project.number)
         branch = await self._lock(connection)
         newest = await connection.fetch_maybe(
             queries.newest, _Newest, branch_id=branch.number, category=self.upload.category
@@ -140,7 +143,12 @@ class _Ingest:
         place = {"project_id": self.project.number, "name": name}
         await connection.execute(queries.ensure_branch, **place)
         number = await connection.fetch_value(queries.lock_branch, **place)
-        return reconcile.Branch(number, self.project.number, self.project.hash_key)
+        return reconcile.Branch(
+            number,
+            self.project.number,
+            self.project.hash_key,
+            is_default=name == self.project.default_branch,
+        )
 
     async def _begin(self, connection: Connection, branch: reconcile.Branch) -> int:
         number: int = await connection.fetch_value(
@@ -180,21 +188,7 @@ class _Ingest:
         await connection.execute(
             issue_queries.record_new, analysis_id=number, branch_id=branch.number
         )
-        changes = [(key, by) for key, by in ledger.open.items() if by]
-        await connection.execute(
-            issue_queries.add_to_branch,
-            branch_id=branch.number,
-            severities=[severity for (severity, _), _ in changes],
-            categories=[category for (_, category), _ in changes],
-            changes=[by for _, by in changes],
-        )
-        await connection.execute(
-            issue_queries.set_day,
-            branch_id=branch.number,
-            day=self.now.date(),
-            new=[ledger.new[severity] for severity in range(1, 6)],
-            fixed=[ledger.fixed[severity] for severity in range(1, 6)],
-        )
+        await ledger.store(connection, branch_id=branch.number, day=self.now.date())
         await connection.execute(
             queries.finish,
             number=number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -11,16 +12,33 @@ from starlette.datastructures import FormData
 from insight_cloud.app.accounts import Role, Scope
 from insight_cloud.app.accounts.policy import ROLES
 from insight_cloud.app.dashboard.frames import faults
+from insight_cloud.app.dashboard.present import VERDICTS
 from insight_cloud.app.dashboard.views import Field, Option
+from insight_cloud.app.triage.models import Verdict
 from insight_cloud.core.errors import InsightError, Invalid
 
-__all__ = ["Form", "days_of", "role_of", "scope_options", "scopes_of"]
+__all__ = [
+    "Form",
+    "date_of",
+    "days_of",
+    "role_of",
+    "scope_options",
+    "scopes_of",
+    "verdict_of",
+    "verdict_options",
+]
 
 _SCOPES: dict[Scope, str] = {
     "ingest": "Upload analyses",
     "read": "Read projects, issues and analyses",
     "triage": "Judge issues",
     "admin": "Change settings and members, delete projects",
+}
+_VERDICTS = {
+    "false_positive": "False positive: there is nothing wrong",
+    "wont_fix": "Won't fix: it stays as it is",
+    "accepted": "Accepted until a date",
+    "open": "Open: take the judgement back",
 }
 _DAYS = {"30": 30, "90": 90, "365": 365, "": None}
 
@@ -82,6 +100,38 @@ def scopes_of(texts: Iterable[str]) -> list[Scope]:
 def scope_options(chosen: Sequence[Scope]) -> tuple[Option, ...]:
     """Every scope to choose from."""
     return tuple(Option(scope, label, scope in chosen) for scope, label in _SCOPES.items())
+
+
+def verdict_options(chosen: str = "") -> tuple[Option, ...]:
+    """Every judgement to choose from, and taking one back."""
+    return tuple(Option(value, label, value == chosen) for value, label in _VERDICTS.items())
+
+
+def verdict_of(form: Sent) -> Verdict:
+    """The judgement that a form holds.
+
+    Raises:
+        Invalid: none is chosen, or its date is none.
+    """
+    state = next((one for one in VERDICTS if one == form.text("verdict")), None)
+    if state is None and form.text("verdict") != "open":
+        raise Invalid("choose what to decide", problems=(("/body/verdict", "choose one"),))
+    until = date_of(form.text("until"))
+    return Verdict(state, form.text("reason"), until if state == "accepted" else None)
+
+
+def date_of(text: str) -> date | None:
+    """The day that is meant; None where nothing was filled in.
+
+    Raises:
+        Invalid: it is no date.
+    """
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise Invalid(
+            "the date cannot be read", problems=(("/body/until", "not a date, as in 2030-12-31"),)
+        ) from error
 
 
 def days_of(text: str) -> int | None:

@@ -21,6 +21,8 @@ from insight_cloud.app.dashboard.views import (
     Chart,
     Counts,
     Day,
+    Decision,
+    EventLine,
     IssueLine,
     Place,
     ProjectHead,
@@ -28,13 +30,15 @@ from insight_cloud.app.dashboard.views import (
     TokenLine,
     Week,
 )
-from insight_cloud.app.issues.models import RANKS, Issue, Top
+from insight_cloud.app.issues.models import RANKS, Event, Issue, Top, TriageState
 from insight_cloud.app.issues.models import Counts as OpenCounts
 from insight_cloud.app.issues.models import Day as TrendDay
+from insight_cloud.app.issues.models import Decision as IssueDecision
 from insight_cloud.app.issues.models import Place as IssuePlace
 from insight_cloud.app.projects.models import Project
 
 __all__ = [
+    "VERDICTS",
     "agent",
     "analysis_line",
     "categories",
@@ -43,6 +47,8 @@ __all__ = [
     "commit",
     "counts",
     "days",
+    "decision",
+    "event_line",
     "extent",
     "first_line",
     "head",
@@ -59,6 +65,24 @@ __all__ = [
     "trend",
     "weekly",
 ]
+
+VERDICTS: dict[TriageState, str] = {
+    "false_positive": "False positive",
+    "wont_fix": "Won't fix",
+    "accepted": "Accepted",
+}
+"""Judgements in the words of the pages."""
+
+_EVENTS = {
+    "new": ("First reported", "new"),
+    "fixed": ("Fixed", "fixed"),
+    "reopened": ("Came back", "reopened"),
+    "triaged": ("Judged", "judged"),
+    "reset": ("Judgement taken back", "reopened"),
+    "expired": ("Judgement expired", "clock"),
+    "suppressed": ("Suppressed by a rule", "skip"),
+    "unsuppressed": ("No longer suppressed", "reopened"),
+}
 
 _SEVERITIES = {rank: name for name, rank in RANKS.items()}
 _HEADING_CHARACTERS = 160
@@ -274,9 +298,35 @@ def issue_line(issue: Issue, *, slug: str) -> IssueLine:
         tool=issue.tool,
         place=place(issue.path, issue.line),
         since=issue.created_at,
+        id=str(issue.id),
         state=issue.state,
         suppressed=issue.suppressed,
+        verdict=VERDICTS[issue.triage].lower() if issue.triage else "",
     )
+
+
+def event_line(event: Event, *, slug: str) -> EventLine:
+    """One step of an issue's history."""
+    title, icon = _EVENTS[event.event]
+    if event.triage is not None:
+        title = VERDICTS[event.triage]
+    return EventLine(
+        icon,
+        title,
+        event.created_at,
+        commit(event.commit) if event.analysis else "",
+        f"/projects/{slug}/analyses/{event.analysis}" if event.analysis else "",
+        event.actor,
+        event.reason,
+        event.until,
+    )
+
+
+def decision(title: str, one: IssueDecision | None) -> Decision | None:
+    """Why an issue does not count; None where nobody decided so."""
+    if one is None:
+        return None
+    return Decision(title, one.reason, one.author, one.created_at, one.until)
 
 
 def place(path: str | None, line: int | None) -> str:

@@ -12,11 +12,12 @@ from fastapi import APIRouter, Response
 
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.analyses import service as analyses
-from insight_cloud.app.dashboard import charts, filters, markdown, present, queries, reads, views
+from insight_cloud.app.dashboard import charts, present, queries, reads, views
 from insight_cloud.app.dashboard.forms import Form, days_of, role_of, scope_options, scopes_of
 from insight_cloud.app.dashboard.frames import InMember, Member, faults, go, parse_id
+from insight_cloud.app.dashboard.heads import HOME, above, head_of
 from insight_cloud.app.dashboard.queries import RunState
-from insight_cloud.app.dashboard.views import Change, Counts, Crumb, Field
+from insight_cloud.app.dashboard.views import Change, Counts, Field
 from insight_cloud.app.issues import service as issues
 from insight_cloud.app.issues.models import Filter, ProjectState
 from insight_cloud.app.projects import service as projects
@@ -27,9 +28,7 @@ __all__ = ["router"]
 
 router = APIRouter()
 
-_LISTED = 50
 _OF_ANALYSIS = 25
-_HOME = Crumb("Overview", "/")
 
 
 # -- overview --------------------------------------------------------------------------------
@@ -116,7 +115,7 @@ def _by_analysis(runs: Iterable[RunState]) -> dict[UUID, list[RunState]]:
 @router.get("/new")
 async def new_project(visit: InMember) -> Response:
     """Show the form for a new project."""
-    return visit.show("new_project.html", views.NewProject(), "New project", crumbs=[_HOME])
+    return visit.show("new_project.html", views.NewProject(), "New project", crumbs=[HOME])
 
 
 @router.post("/new")
@@ -130,7 +129,7 @@ async def create_project(visit: InMember, form: Form) -> Response:
     except (Invalid, Conflict) as error:
         view = views.NewProject(form=faults(error, values))
         return visit.show(
-            "new_project.html", view, "New project", crumbs=[_HOME], status=422, path="/new"
+            "new_project.html", view, "New project", crumbs=[HOME], status=422, path="/new"
         )
     if values["default_branch"] not in {"", created.default_branch}:
         try:
@@ -155,7 +154,7 @@ async def project_page(visit: InMember, slug: str, branch: str = "") -> Response
     """Show the state and the trend of a branch."""
     context = visit.context
     project = await projects.open(context, visit.caller, slug)
-    head = await _head(visit, project, tab="summary", branch=branch)
+    head = await head_of(visit, project, tab="summary", branch=branch)
     known = await reads.summary(context, project, head.branch)
     today, runs = context.now().date(), _by_analysis(known.runs)
     week = [day for day in known.days if (today - day.day).days < 7]
@@ -177,134 +176,7 @@ async def project_page(visit: InMember, slug: str, branch: str = "") -> Response
         ),
         server_url=context.settings.server.url,
     )
-    return visit.show("project.html", view, project.name, crumbs=[_HOME])
-
-
-async def _head(
-    visit: Member, project: Project, *, tab: str, branch: str = "", page: str = ""
-) -> views.ProjectHead:
-    """The head of a project's page.
-
-    Raises:
-        Missing: the branch was never analysed, and is not the default branch either.
-    """
-    names = await reads.branches(visit.context, project)
-    if branch and branch not in {*names, project.default_branch}:
-        raise Missing(f"project {project.slug} has no analysis of a branch {branch!r}")
-    return present.head(
-        project,
-        tab=tab,
-        branch=branch,
-        branches=names,
-        page=page,
-        may_manage=_may_manage(visit, project),
-    )
-
-
-def _may_manage(visit: Member, project: Project) -> bool:
-    return visit.caller.sees_all or project.role == "maintainer"
-
-
-def _above(project: Project) -> list[Crumb]:
-    return [_HOME, Crumb(project.name, f"/projects/{project.slug}")]
-
-
-# -- issues ----------------------------------------------------------------------------------
-
-
-@router.get("/projects/{slug}/issues")
-async def issues_page(visit: InMember, slug: str) -> Response:
-    """List issues by the filters in the address."""
-    context = visit.context
-    wanted = filters.parse(visit.request.query_params)
-    project = await projects.open(context, visit.caller, slug)
-    head = await _head(visit, project, tab="issues", branch=wanted.branch, page="/issues")
-    rows, tools, page, analysed = await asyncio.gather(
-        queries.open_by_both(context.pool, project_id=project.number, branch=head.branch),
-        queries.tools(context.pool, project_id=project.number),
-        issues.page(context, project, wanted.filter, cursor=wanted.cursor or None, limit=_LISTED),
-        analyses.newest_first(context, project, branch=head.branch, limit=1),
-    )
-    path = f"/projects/{slug}/issues"
-    view = views.IssuesPage(
-        project=head,
-        filters=filters.form(wanted, path, rows=rows, tools=tools),
-        issues=tuple(present.issue_line(one, slug=slug) for one in page.items),
-        total=filters.total(wanted, rows),
-        next_href=wanted.address(path, cursor=page.next) if page.next else "",
-        first_href=wanted.address(path, cursor="") if wanted.cursor else "",
-        analysed=bool(analysed.items),
-        state=wanted.state,
-    )
-    return visit.show("issues.html", view, f"Issues of {project.name}", crumbs=[_HOME])
-
-
-@router.get("/projects/{slug}/issues/{issue}")
-async def issue_page(visit: InMember, slug: str, issue: str) -> Response:
-    """Show one issue."""
-    context, id = visit.context, parse_id(issue)  # noqa: A001 - the API's word
-    project = await projects.open(context, visit.caller, slug)
-    detail, identity, last = await asyncio.gather(
-        issues.one(context, project, id),
-        queries.identity(context.pool, project_id=project.number, id=id),
-        queries.last_seen(context.pool, project_id=project.number, id=id),
-    )
-    found = detail.issue
-    base = f"/projects/{slug}"
-    branch = "" if detail.branch == project.default_branch else detail.branch
-    events = tuple(
-        views.EventLine(
-            one.event,
-            one.created_at,
-            present.commit(one.commit),
-            f"{base}/analyses/{one.analysis}",
-        )
-        for one in detail.events
-    )
-    view = views.IssuePage(
-        project=present.head(project, branch=detail.branch),
-        href=f"{base}/issues/{id}",
-        heading=present.headline(found.message),
-        message=found.message,
-        severity=found.severity,
-        category=found.category,
-        state=found.state,
-        suppressed=found.suppressed,
-        tool=found.tool,
-        rule=found.rule,
-        rule_name=detail.rule_name,
-        rule_summary=detail.rule_summary,
-        rule_help=markdown.render(_help(detail.rule_help, detail.rule_summary)),
-        rule_uri=_web(detail.rule_help_uri),
-        rule_href=present.href(f"{base}/issues", branch=branch, tool=found.tool, rule=found.rule),
-        place=present.place(found.path, found.line),
-        path_href=present.href(f"{base}/issues", branch=branch, path=found.path)
-        if found.path
-        else "",
-        columns=present.extent(found.line, detail.end_line, detail.column, detail.end_column),
-        since=events[0].at if events else found.created_at,
-        last=views.EventLine(
-            "new", last.created_at, present.commit(last.commit), f"{base}/analyses/{last.id}"
-        )
-        if last
-        else None,
-        events=events,
-        related=present.places(detail.related),
-        flow=present.places(detail.flow),
-        tracked_by=present.tracked_by(identity, found.tool),
-    )
-    crumbs = [*_above(project), Crumb("Issues", present.href(f"{base}/issues", branch=branch))]
-    return visit.show("issue.html", view, f"{found.rule}: {view.heading}", crumbs=crumbs)
-
-
-def _help(text: str, summary: str) -> str:
-    """The help where it says more than the summary."""
-    return "" if text.strip() == summary.strip() else text
-
-
-def _web(uri: str) -> str:
-    """A tool's link where it leads to the web; anything else could run a script."""
-    return uri if uri.startswith(("https://", "http://")) else ""
+    return visit.show("project.html", view, project.name, crumbs=[HOME])
 
 
 # -- analyses --------------------------------------------------------------------------------
@@ -357,7 +229,7 @@ async def analysis_page(visit: InMember, slug: str, analysis: str) -> Response:
         fixed_issues=tuple(present.issue_line(one, slug=slug) for one in fixed_page.items),
     )
     title = f"Analysis of {view.commit[:10]}"
-    return visit.show("analysis.html", view, title, crumbs=_above(project))
+    return visit.show("analysis.html", view, title, crumbs=above(project))
 
 
 # -- settings --------------------------------------------------------------------------------
@@ -483,7 +355,7 @@ async def _settings_page(
         "project_settings.html",
         view,
         f"Settings of {project.name}",
-        crumbs=[_HOME],
+        crumbs=[HOME],
         status=status,
         path=f"/projects/{project.slug}/settings",
         secret=bool(new_token),

@@ -22,6 +22,7 @@ __all__ = [
     "Counts",
     "Crumb",
     "Day",
+    "Decision",
     "EventLine",
     "FailurePage",
     "Field",
@@ -45,6 +46,8 @@ __all__ = [
     "RunLine",
     "SessionLine",
     "SignIn",
+    "SuppressionLine",
+    "SuppressionsPage",
     "TokenLine",
     "Viewer",
     "WarningLine",
@@ -210,6 +213,26 @@ class Option:
     count: int | None = None
 
 
+def _no_fields() -> dict[str, Field]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """Values and errors by field name; a name that is not there is an empty field."""
+
+    form: dict[str, Field] = field(default_factory=_no_fields)
+
+    def of(self, name: str) -> Field:
+        """The field called `name`."""
+        return self.form.get(name, Field())
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong with the form as a whole; empty when a field is to blame, or nothing."""
+        return self.of("").error
+
+
 # -- overview --------------------------------------------------------------------------------
 
 
@@ -311,8 +334,10 @@ class IssueLine:
     tool: str
     place: str
     since: datetime
+    id: str = ""
     state: Literal["open", "fixed"] = "open"
     suppressed: bool = False
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +348,7 @@ class Filters:
     severities: tuple[Option, ...]
     categories: tuple[Option, ...]
     tools: tuple[Option, ...]
+    mutes: tuple[Option, ...] = ()
     rule: str = ""
     path: str = ""
     q: str = ""
@@ -334,8 +360,11 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IssuesPage:
-    """A page of the list. `total` is None where only a count of rows could tell it."""
+class IssuesPage(_Form):
+    """A page of the list. `total` is None where only a count of rows could tell it.
+
+    `query` is what the address asks for, for a judgement of all that fit.
+    """
 
     project: ProjectHead
     filters: Filters
@@ -345,6 +374,9 @@ class IssuesPage:
     first_href: str = ""
     analysed: bool = True
     state: Literal["open", "fixed", "all"] = "open"
+    query: str = ""
+    may_triage: bool = False
+    verdicts: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,14 +391,29 @@ class Place:
 class EventLine:
     """One step of an issue's history."""
 
-    event: Literal["new", "fixed", "reopened"]
+    icon: str
+    title: str
     at: datetime
-    commit: str
-    href: str
+    commit: str = ""
+    href: str = ""
+    actor: str = ""
+    reason: str = ""
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why an issue does not count, by whom, and until when."""
+
+    title: str
+    reason: str
+    author: str
+    at: datetime
+    until: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IssuePage:
+class IssuePage(_Form):
     """One issue: what, where, since when, why it is the same one as before, what to do."""
 
     project: ProjectHead
@@ -393,6 +440,35 @@ class IssuePage:
     related: tuple[Place, ...]
     flow: tuple[Place, ...]
     tracked_by: str
+    in_source: bool = False
+    judgement: Decision | None = None
+    suppression: Decision | None = None
+    may_triage: bool = False
+    verdicts: tuple[Option, ...] = ()
+    suppress_href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionLine:
+    """One suppression by rule and path; `href` lists what it holds back."""
+
+    id: str
+    what: str
+    reason: str
+    author: str
+    at: datetime
+    issues: int
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuppressionsPage(_Form):
+    """What the project suppresses, and the form for more."""
+
+    project: ProjectHead
+    suppressions: tuple[SuppressionLine, ...]
+    held_href: str
+    may_manage: bool = False
 
 
 # -- an analysis -----------------------------------------------------------------------------
@@ -485,26 +561,6 @@ class SessionLine:
     created_at: datetime
     expires_at: datetime
     is_this: bool
-
-
-def _no_fields() -> dict[str, Field]:
-    return {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """Values and errors by field name; a name that is not there is an empty field."""
-
-    form: dict[str, Field] = field(default_factory=_no_fields)
-
-    def of(self, name: str) -> Field:
-        """The field called `name`."""
-        return self.form.get(name, Field())
-
-    @property
-    def wrong(self) -> str:
-        """What is wrong with the form as a whole; empty when a field is to blame, or nothing."""
-        return self.of("").error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

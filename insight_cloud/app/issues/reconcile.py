@@ -9,12 +9,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from insight_cloud.app.issues import identity
+from insight_cloud.app.issues.judgements import load
 from insight_cloud.app.issues.models import RANKS, Change
 from insight_cloud.app.issues.queries import named
 from insight_cloud.app.sarif.model import Finding, Location, Run
@@ -30,6 +31,7 @@ class Branch:
     number: int
     project_id: int
     hash_key: bytes
+    is_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,24 @@ class Ledger:
         """Count `row` in (+1) or out (-1); a suppressed issue never counts."""
         if not row.suppressed:
             self.open[row.severity, row.category] += by
+
+    async def store(self, connection: Connection, *, branch_id: int, day: date) -> None:
+        """Bring the branch's counts up to date, in the transaction that changed its issues."""
+        changes = [(key, by) for key, by in self.open.items() if by]
+        await connection.execute(
+            named.add_to_branch,
+            branch_id=branch_id,
+            severities=[severity for (severity, _), _ in changes],
+            categories=[category for (_, category), _ in changes],
+            changes=[by for _, by in changes],
+        )
+        await connection.execute(
+            named.set_day,
+            branch_id=branch_id,
+            day=day,
+            new=[self.new[severity] for severity in range(1, 6)],
+            fixed=[self.fixed[severity] for severity in range(1, 6)],
+        )
 
 
 class _Counted(NamedTuple):
@@ -79,6 +99,9 @@ class _Known(NamedTuple):
     severity: int
     category: str
     suppressed: bool
+    in_source: bool
+    triage_id: int | None
+    suppression_id: int | None
 
 
 class _Found(NamedTuple):
@@ -99,6 +122,9 @@ class _Found(NamedTuple):
     message_key: int
     message: str
     details: dict[str, Any] | None
+    in_source: bool
+    triage_id: int | None = None
+    suppression_id: int | None = None
 
     def same_as(self, known: _Known) -> bool:
         """Whether the table already says all of this; texts are compared by their keys."""
@@ -116,6 +142,9 @@ class _Found(NamedTuple):
             and self.category == known.category
             and self.line_key == known.line_key
             and self.tool_key == known.tool_key
+            and self.in_source == known.in_source
+            and self.triage_id == known.triage_id
+            and self.suppression_id == known.suppression_id
         )
 
 
@@ -143,20 +172,23 @@ async def reconcile(
         _known(connection, named.open_of_run, branch, run),
     )
     matched = await asyncio.to_thread(identity.match, _keys_of(known), keys)
-    kept = [(known[old], found[new]) for old, new in matched.pairs]
     closed = [known[old] for old in matched.unmatched_known] if run.state == "ok" else []
 
-    left = [found[new] for new in matched.unmatched_found]
-    gone = await _fixed_before(connection, branch, run, left)
-    returned = await asyncio.to_thread(
-        identity.match, _keys_of(gone), [keys[new] for new in matched.unmatched_found]
-    )
-    back = [(gone[old], left[new]) for old, new in returned.pairs]
-    fresh = [left[new] for new in returned.unmatched_found]
+    left = matched.unmatched_found
+    gone = await _fixed_before(connection, branch, run, [found[new] for new in left])
+    returned = await asyncio.to_thread(identity.match, _keys_of(gone), [keys[new] for new in left])
+    again = [(known[old], new) for old, new in matched.pairs]
+    again_back = [(gone[old], left[new]) for old, new in returned.pairs]
+    await _judge(connection, branch, run, keys, found, again=again + again_back)
 
+    kept = [(old, found[new]) for old, new in again]
+    back = [(old, found[new]) for old, new in again_back]
+    fresh = [found[left[new]] for new in returned.unmatched_found]
     await _insert(connection, branch, stamp, run, fresh)
     changed = [(old, new) for old, new in kept if not new.same_as(old)]
     await _rewrite(connection, changed + back)
+    if branch.is_default:
+        await _move_triage(connection, changed + back)
     await _close(connection, stamp, closed)
     await _record(connection, stamp, [old.id for old, _ in back], "reopened")
 
@@ -233,6 +265,7 @@ def _row(
         key.message,
         finding.message,
         _details(finding),
+        finding.suppressed,
     )
 
 
@@ -273,6 +306,40 @@ def _keys_of(rows: Iterable[_Known]) -> list[identity.Key]:
         )
         for row in rows
     ]
+
+
+async def _judge(
+    connection: Connection,
+    branch: Branch,
+    run: Run,
+    keys: Sequence[identity.Key],
+    found: list[_Found],
+    *,
+    again: Sequence[tuple[_Known, int]],
+) -> None:
+    """Give the rows of `found` what people decided about them; most runs have nothing of it."""
+    judgements = await load(
+        connection, project_id=branch.project_id, tool=run.tool, run_category=run.category
+    )
+    if not judgements.judged and not judgements.suppressions:
+        return
+    held = {new: old.triage_id for old, new in again if old.triage_id is not None}
+    triage = await asyncio.to_thread(judgements.triage, keys, held)
+    suppressor = judgements.suppressor()
+    for position, key in enumerate(keys):
+        triage_id, suppression_id = triage.get(position), suppressor(str(key.rule), key.path)
+        if triage_id is not None or suppression_id is not None:
+            found[position] = found[position]._replace(
+                suppressed=True, triage_id=triage_id, suppression_id=suppression_id
+            )
+
+
+async def _move_triage(connection: Connection, pairs: Sequence[tuple[_Known, _Found]]) -> None:
+    rows = {new.triage_id: new for _, new in pairs if new.triage_id is not None}
+    if rows:
+        columns = ("path_id", "line", "tool_key", "context_key", "line_key", "message_key")
+        values = {name: [getattr(row, name) for row in rows.values()] for name in columns}
+        await connection.execute(named.move_triage, id=list(rows), **values)
 
 
 async def _fixed_before(

@@ -17,6 +17,7 @@ from insight_cloud.app.issues.models import (
     Filter,
     IssueDetail,
     IssuePage,
+    Muted,
     ProjectState,
     State,
     Top,
@@ -95,6 +96,9 @@ async def list_issues(
     path: Annotated[Text, Query(description="The beginning of the path.")] = None,
     q: Annotated[Text, Query(description="Words of the message.")] = None,
     suppressed: bool = False,
+    muted: Annotated[
+        Muted | None, Query(description="Only those that this keeps from counting.")
+    ] = None,
     new_in: Annotated[UUID | None, Query(description="First seen by this analysis.")] = None,
     fixed_in: Annotated[UUID | None, Query(description="Fixed by this analysis.")] = None,
     cursor: api.InCursor = None,
@@ -112,6 +116,7 @@ async def list_issues(
         path=path,
         text=q,
         suppressed=suppressed,
+        muted=muted,
         new_in=new_in,
         fixed_in=fixed_in,
     )

@@ -244,6 +244,7 @@ FILTERS = views.Filters(
     categories=options(("security", 56), ("runtime", 80), ("complexity", 103)),
     tools=options(("ruff", None), ("lizard", None)),
 )
+VERDICTS = options(("false_positive", None), ("accepted", None), ("open", None))
 ISSUES_PAGE = views.IssuesPage(
     project=replace(HEAD, tab="issues"),
     filters=FILTERS,
@@ -253,6 +254,9 @@ ISSUES_PAGE = views.IssuesPage(
 )
 FILTERED = replace(
     ISSUES_PAGE,
+    may_triage=True,
+    verdicts=VERDICTS,
+    query="q=timeout&path=src/",
     filters=replace(
         FILTERS,
         q="timeout",
@@ -284,8 +288,8 @@ requests.get("https://www.example.com/a/long/address/that/has/to/wrap/on/a/phone
 """
 
 
-def event(kind: Any, at: datetime) -> views.EventLine:
-    return views.EventLine(kind, at, "3f2a91bc04d7e6a1", "/projects/payments/analyses/1")
+def event(icon: str, title: str, at: datetime) -> views.EventLine:
+    return views.EventLine(icon, title, at, "3f2a91bc04d7e6a1", "/projects/payments/analyses/1")
 
 
 ISSUE = views.IssuePage(
@@ -308,11 +312,14 @@ ISSUE = views.IssuePage(
     path_href="/projects/payments/issues?path=src/api/client.py",
     columns="line 42, columns 5 to 29",
     since=ago(days=31),
-    last=event("new", ago(minutes=12)),
+    last=event("new", "Last seen", ago(minutes=12)),
     events=(
-        event("new", ago(days=31)),
-        event("fixed", ago(days=12)),
-        event("reopened", ago(days=3)),
+        event("new", "First reported", ago(days=31)),
+        event("fixed", "Fixed", ago(days=12)),
+        event("reopened", "Came back", ago(days=3)),
+        views.EventLine(
+            "judged", "Accepted", ago(days=2), actor="Ada", reason="Known", until=NOW.date()
+        ),
     ),
     related=(views.Place("src/api/session.py:12", "the session is made here"),),
     flow=(
@@ -432,6 +439,38 @@ PAGES: dict[str, tuple[str, Frame, Any]] = {
         replace(FILTERED, issues=(), next_href="", first_href=""),
     ),
     "issue": ("issue.html", frame("S113", crumbs=TO_ISSUES), ISSUE),
+    "issue-judged": (
+        "issue.html",
+        frame("S113", crumbs=TO_ISSUES),
+        replace(
+            ISSUE,
+            suppressed=True,
+            may_triage=True,
+            verdicts=VERDICTS,
+            judgement=views.Decision("Accepted", "Known", "Ada", ago(days=2), NOW.date()),
+            suppression=views.Decision("Suppressed by a rule", "Generated", "Ada", ago(days=1)),
+            suppress_href="/projects/payments/suppressions",
+            form={"reason": views.Field("x", "Is needed."), "verdict": views.Field("", "Choose.")},
+        ),
+    ),
+    "suppressions": (
+        "suppressions.html",
+        frame("Suppressions", crumbs=TO_ISSUES),
+        views.SuppressionsPage(
+            project=HEAD,
+            suppressions=(
+                views.SuppressionLine("1", "ruff S101 in tests/**", "Tests", "Ada", NOW, 214),
+                views.SuppressionLine("2", "gen/", "Made", "Eve", NOW, 0, NOW.date()),
+            ),
+            held_href="/projects/payments/issues?muted=rule",
+            may_manage=True,
+        ),
+    ),
+    "suppressions-none": (
+        "suppressions.html",
+        frame("Suppressions", crumbs=TO_ISSUES),
+        views.SuppressionsPage(project=HEAD, suppressions=(), held_href="/"),
+    ),
     "analysis": ("analysis.html", frame("Analysis", crumbs=CRUMBS), ANALYSIS),
     "project-settings": (
         "project_settings.html",

@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,6 +31,8 @@ from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import write
 from insight_cloud.app.sarif.model import Category, Finding, Location, Rule, Run, Severity
+from insight_cloud.app.triage import service as triage
+from insight_cloud.app.triage.models import Selection, Verdict
 from insight_cloud.database import Pool
 from insight_cloud.ratelimit import RateLimitSettings
 from insight_cloud.settings import ServerSettings, Settings
@@ -178,6 +181,7 @@ async def _settle(town: Town) -> None:
         town.context, ada, "payments", email="evil@example.org", role="triager"
     )
     await projects.create(town.context, grace, slug="private", name="Private")
+    await _judgements(town, ada)
     await accounts.add_token(
         town.context, ada, name=EVIL, scopes=["ingest"], project="payments", days=90
     )
@@ -214,6 +218,21 @@ async def _payments(town: Town, ada: Caller) -> None:
         "fixed": Filter(state="fixed"),
     }.items():
         town.ids[name] = str((await _first(town, project, wanted)).id)
+
+
+async def _judgements(town: Town, ada: Caller) -> None:
+    """One issue judged, one rule suppressed, both with names and reasons that hold HTML."""
+    project = await projects.open(town.context, ada, "payments", "triage")
+    chosen = Selection(ids=(UUID(town.ids["long"]),))
+    day = town.context.now().date() + timedelta(days=30)
+    await triage.judge(
+        town.context, ada, project, chosen, Verdict("accepted", f"known {EVIL}", day)
+    )
+    await triage.add_suppression(
+        town.context, ada, project, rule="D103", path="src/legacy/**", reason=f"old code {EVIL}"
+    )
+    held = Filter(muted="rule")
+    town.ids["suppressed"] = str((await _first(town, project, held)).id)
 
 
 async def _others(town: Town, ada: Caller) -> None:
