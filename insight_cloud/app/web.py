@@ -21,6 +21,7 @@ from insight_cloud.app.admission import Admission, Identify
 from insight_cloud.app.analyses import routes as analyses
 from insight_cloud.app.compression import Compression
 from insight_cloud.app.dashboard import routes as dashboard
+from insight_cloud.app.gates import routes as gates
 from insight_cloud.app.issues import routes as issues
 from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
@@ -100,8 +101,9 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     )
     app.state.observation = observation
     api.install(app, error_page=dashboard.error_page, also=_HEALTH)
-    for feature in (accounts, projects, analyses, issues, triage):
+    for feature in (accounts, projects, analyses, issues, triage, gates):
         app.include_router(feature.router)
+    app.include_router(gates.badges)
     app.include_router(dashboard.router, include_in_schema=False)
     app.mount("/static", dashboard.static, name="static")
     for path in telemetry.PATHS:

@@ -51,6 +51,10 @@ PAGES = {
     "issue-flow": "/projects/payments/issues/{flow}",
     "issue-long": "/projects/payments/issues/{long}",
     "issue-evil": "/projects/payments/issues/{evil}",
+    "pulls": "/projects/payments/pulls",
+    "pulls-none": "/projects/infra/pulls",
+    "pull": "/projects/payments/pulls/17",
+    "issues-pull": "/projects/payments/issues?branch=pull/17&gone=1",
     "issue-suppressed": "/projects/payments/issues/{suppressed}",
     "issues-judged": "/projects/payments/issues?muted=accepted",
     "suppressions": "/projects/payments/suppressions?rule=S113",
@@ -249,6 +253,46 @@ async def test_the_list_is_walked_by_keyboard(page: Page) -> None:
     await page.wait_for_url(re.compile(r"/issues$"))
 
 
+async def test_a_maintainer_changes_the_gate_and_shows_the_badge(
+    town: Town, browser: Browser, page: Page
+) -> None:
+    await page.goto("/projects/sdk/settings")
+    await page.get_by_label("Demand").select_option("grade")
+    await page.get_by_label("Grade", exact=True).select_option("B")
+    await page.get_by_role("button", name="Add to the gate").click()
+    await expect(page.get_by_text("The gate is as you wanted")).to_be_visible()
+    await page.get_by_role("button", name="Remove: no new critical or high issues").click()
+    await expect(page.get_by_text("no new critical or high issues")).to_have_count(0)
+    await expect(page.get_by_text("grade B or better")).to_be_visible()
+    await page.get_by_role("button", name="Back to the default").click()
+    await expect(page.get_by_text("no new critical or high issues")).to_be_visible()
+    window = await context(browser, town)
+    outside = await window.new_page()
+    answer = await outside.goto("/badge/sdk/main.svg")
+    assert answer is not None
+    assert answer.status == 404
+    await page.get_by_label("Everybody may see the badge").check()
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("#badge-markdown")).to_contain_text("/badge/sdk/main.svg")
+    answer = await outside.goto("/badge/sdk/main.svg")
+    assert answer is not None
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert "insight: passed" in await answer.text()
+    await window.close()
+
+
+async def test_a_reviewer_reads_a_pull_request(town: Town, page: Page) -> None:
+    await page.goto("/projects/payments")
+    await page.get_by_role("link", name="Pull requests").click()
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Pull request 17")
+    await expect(page.get_by_text("Compared with")).to_be_visible()
+    await page.get_by_role("link", name="In the list").click()
+    await expect(page.get_by_text("fixed by this branch")).to_be_visible()
+    await expect(page.locator(".issue").first).to_be_visible()
+
+
 async def test_issues_are_ticked_and_judged_by_keyboard(town: Town, page: Page) -> None:
     await page.goto("/projects/shop/issues")
     items = page.locator(".issue a")
@@ -357,7 +401,7 @@ async def test_what_users_write_stays_text(town: Town, page: Page) -> None:
     heard = listen(page)
     for name in ("overview", "project", "issues", "issue-evil", "analysis-incomplete",
                  "analysis-evil", "project-settings", "project-branch", "issue-suppressed",
-                 "suppressions"):  # fmt: skip
+                 "suppressions", "pull", "pulls"):  # fmt: skip
         await page.goto(address(town, PAGES[name]))
         assert await page.locator("img, b, i, script:not([src])").count() == 0, name
         content = await page.content()

@@ -42,6 +42,7 @@ class Wanted:
     q: str = ""
     suppressed: bool = False
     muted: Muted | Literal[""] = ""
+    gone: bool = False
     new_in: UUID | None = None
     fixed_in: UUID | None = None
     cursor: str = ""
@@ -60,6 +61,7 @@ class Wanted:
             text=self.q or None,
             suppressed=self.suppressed,
             muted=self.muted or None,
+            gone=self.gone,
             new_in=self.new_in,
             fixed_in=self.fixed_in,
         )
@@ -79,6 +81,7 @@ class Wanted:
             q=new.q,
             suppressed="1" if new.suppressed else "",
             muted=new.muted,
+            gone="1" if new.gone else "",
             new_in=new.new_in,
             fixed_in=new.fixed_in,
             cursor=new.cursor,
@@ -98,6 +101,7 @@ def parse(parameters: QueryParams) -> Wanted:
         q=_text(parameters, "q"),
         suppressed=_text(parameters, "suppressed") == "1",
         muted=next((name for name in MUTES if name == _text(parameters, "muted")), ""),
+        gone=_text(parameters, "gone") == "1",
         new_in=_uuid(_text(parameters, "new_in")),
         fixed_in=_uuid(_text(parameters, "fixed_in")),
         cursor=_text(parameters, "cursor"),
@@ -142,6 +146,7 @@ def form(
         q=wanted.q,
         branch=wanted.branch,
         suppressed=wanted.suppressed,
+        gone=wanted.gone,
         new_in=str(wanted.new_in or ""),
         fixed_in=str(wanted.fixed_in or ""),
         active=_active(wanted, path),
@@ -186,6 +191,8 @@ def _active(wanted: Wanted, path: str) -> tuple[Crumb, ...]:
         for name, text in names.items()
         if getattr(wanted, name)
     ]
+    if wanted.gone:
+        links.append(Crumb("fixed by this branch", wanted.address(path, gone=False, cursor="")))
     return tuple(links)
 
 

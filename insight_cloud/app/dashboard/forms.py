@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
@@ -14,11 +15,15 @@ from insight_cloud.app.accounts.policy import ROLES
 from insight_cloud.app.dashboard.frames import faults
 from insight_cloud.app.dashboard.present import VERDICTS
 from insight_cloud.app.dashboard.views import Field, Option
+from insight_cloud.app.gates.models import Condition, Metric
+from insight_cloud.app.issues.grade import LETTERS
+from insight_cloud.app.sarif.model import CATEGORIES, SEVERITIES
 from insight_cloud.app.triage.models import Verdict
 from insight_cloud.core.errors import InsightError, Invalid
 
 __all__ = [
     "Form",
+    "condition_of",
     "date_of",
     "days_of",
     "role_of",
@@ -100,6 +105,35 @@ def scopes_of(texts: Iterable[str]) -> list[Scope]:
 def scope_options(chosen: Sequence[Scope]) -> tuple[Option, ...]:
     """Every scope to choose from."""
     return tuple(Option(scope, label, scope in chosen) for scope, label in _SCOPES.items())
+
+
+def condition_of(form: Sent) -> Condition:
+    """The condition of a gate that a form holds.
+
+    Raises:
+        Invalid: it names nothing to look at, or its number is none.
+    """
+    metric = next((one for one in get_args(Metric) if one == form.text("metric")), None)
+    if metric is None:
+        raise Invalid("choose what to look at", problems=(("/body/metric", "choose one"),))
+    if metric == "grade":
+        grade = next((one for one in LETTERS if one == form.text("grade")), None)
+        return Condition("grade", grade=grade)
+    if metric == "complete":
+        return Condition("complete")
+    wanted = set(form.texts("severity"))
+    return Condition(
+        metric,
+        tuple(one for one in SEVERITIES if one in wanted),
+        next((one for one in CATEGORIES if one == form.text("category")), None),
+        _number(form.text("most") or "0"),
+    )
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise Invalid("this is no number", problems=(("/body/most", "a number from 0 on"),))
+    return int(text)
 
 
 def verdict_options(chosen: str = "") -> tuple[Option, ...]:

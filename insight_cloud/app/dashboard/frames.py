@@ -55,6 +55,7 @@ NOTICES = {
     "deleted": "The project is deleted.",
     "member-saved": "The members are as you wanted.",
     "member-removed": "Removed from the project.",
+    "gate-saved": "The gate is as you wanted, from the next analysis on.",
     "judged": "Judged, on every branch of the project.",
     "suppressed": "Suppressed, on every branch of the project.",
     "unsuppressed": "The suppression is gone; its issues count again.",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from insight_cloud.app.accounts import policy
 from insight_cloud.app.accounts.policy import Right
+from insight_cloud.app.analyses import branches
 from insight_cloud.app.dashboard import present, reads, views
 from insight_cloud.app.dashboard.frames import Member
 from insight_cloud.app.dashboard.views import Crumb
 from insight_cloud.app.projects.models import Project
-from insight_cloud.core.errors import Missing
 
 __all__ = ["HOME", "above", "head_of", "may"]
 
@@ -25,7 +25,8 @@ async def head_of(
     """
     names = await reads.branches(visit.context, project)
     if branch and branch not in {*names, project.default_branch}:
-        raise Missing(f"project {project.slug} has no analysis of a branch {branch!r}")
+        await branches.known(visit.context, project, branch)
+        names = [*names, branch]
     return present.head(
         project,
         tab=tab,

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from insight_cloud.app.accounts.models import ApiToken, Caller
-from insight_cloud.app.analyses.models import Analysis
+from insight_cloud.app.analyses.models import Analysis, BranchState
 from insight_cloud.app.dashboard import charts
 from insight_cloud.app.dashboard.queries import Identity, RuleText, RunState
 from insight_cloud.app.dashboard.views import (
@@ -23,13 +23,19 @@ from insight_cloud.app.dashboard.views import (
     Day,
     Decision,
     EventLine,
+    GateLine,
+    GateView,
+    GradeView,
     IssueLine,
     Place,
     ProjectHead,
+    PullLine,
     Ranked,
     TokenLine,
     Week,
 )
+from insight_cloud.app.gates.judge import say
+from insight_cloud.app.gates.models import Result
 from insight_cloud.app.issues.models import RANKS, Event, Issue, Top, TriageState
 from insight_cloud.app.issues.models import Counts as OpenCounts
 from insight_cloud.app.issues.models import Day as TrendDay
@@ -51,6 +57,7 @@ __all__ = [
     "event_line",
     "extent",
     "first_line",
+    "gate",
     "head",
     "headline",
     "href",
@@ -58,6 +65,7 @@ __all__ = [
     "not_green",
     "place",
     "places",
+    "pull_line",
     "ranked_paths",
     "ranked_rules",
     "token_line",
@@ -276,7 +284,44 @@ def analysis_line(
         fixed=analysis.fixed,
         open=analysis.open,
         not_green="" if analysis.complete else why,
+        verdict=analysis.verdict or "",
     )
+
+
+def gate(result: Result | None) -> GateView | None:
+    """How an analysis did; None for one that was taken before there were gates."""
+    if result is None:
+        return None
+    grade = result.grade
+    return GateView(
+        verdict=result.verdict,
+        lines=tuple(
+            GateLine(_sentence(say(one.condition)), one.passed, one.found, one.skipped)
+            for one in result.outcomes
+        ),
+        grade=GradeView(grade.letter, grade.score, grade.lines, grade.formula) if grade else None,
+        compared_with=result.compared_with,
+    )
+
+
+def pull_line(pull: BranchState, *, slug: str) -> PullLine:
+    """One pull request."""
+    return PullLine(
+        number=pull.pr or 0,
+        href=f"/projects/{slug}/pulls/{pull.pr}",
+        head=pull.head,
+        base=pull.base or "",
+        new=_drawn(pull.open),
+        fixed=pull.fixed,
+        commit=commit(pull.commit),
+        at=pull.analysed_at,
+        verdict=pull.verdict or "",
+        closed=pull.closed_at is not None,
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def commit(text: str) -> str:

@@ -13,15 +13,26 @@ from fastapi import APIRouter, Response
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.analyses import service as analyses
 from insight_cloud.app.dashboard import charts, present, queries, reads, views
-from insight_cloud.app.dashboard.forms import Form, days_of, role_of, scope_options, scopes_of
+from insight_cloud.app.dashboard.forms import (
+    Form,
+    condition_of,
+    days_of,
+    role_of,
+    scope_options,
+    scopes_of,
+)
 from insight_cloud.app.dashboard.frames import InMember, Member, faults, go, parse_id
 from insight_cloud.app.dashboard.heads import HOME, above, head_of
 from insight_cloud.app.dashboard.queries import RunState
-from insight_cloud.app.dashboard.views import Change, Counts, Field
+from insight_cloud.app.dashboard.views import Change, Counts, Field, Option
+from insight_cloud.app.gates import service as gates
+from insight_cloud.app.gates.judge import say
 from insight_cloud.app.issues import service as issues
+from insight_cloud.app.issues.grade import LETTERS
 from insight_cloud.app.issues.models import Filter, ProjectState
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
+from insight_cloud.app.sarif.model import CATEGORIES, SEVERITIES
 from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
 
 __all__ = ["router"]
@@ -98,6 +109,8 @@ def _newest_line(one: queries.Newest, runs: dict[UUID, list[RunState]]) -> views
         fixed=one.fixed,
         open=one.open,
         not_green="" if one.complete else why,
+        verdict=one.verdict,
+        grade=one.grade,
     )
 
 
@@ -175,6 +188,7 @@ async def project_page(visit: InMember, slug: str, branch: str = "") -> Response
             present.analysis_line(one, slug=slug, runs=runs) for one in known.recent.items
         ),
         server_url=context.settings.server.url,
+        gate=present.gate(known.gate),
     )
     return visit.show("project.html", view, project.name, crumbs=[HOME])
 
@@ -227,6 +241,7 @@ async def analysis_page(visit: InMember, slug: str, analysis: str) -> Response:
         fixed_href=present.href(list_path, branch=branch, state="fixed", fixed_in=id),
         new_issues=tuple(present.issue_line(one, slug=slug) for one in new_page.items),
         fixed_issues=tuple(present.issue_line(one, slug=slug) for one in fixed_page.items),
+        gate=present.gate(detail.gate),
     )
     title = f"Analysis of {view.commit[:10]}"
     return visit.show("analysis.html", view, title, crumbs=above(project))
@@ -247,7 +262,14 @@ async def change_project(visit: InMember, slug: str, form: Form) -> Response:
     project = await _managed(visit, slug)
     values = form.only("name", "default_branch")
     try:
-        await projects.change(visit.context, visit.caller, slug, **values)
+        await projects.change(
+            visit.context,
+            visit.caller,
+            slug,
+            name=values["name"],
+            default_branch=values["default_branch"],
+            public_badge=bool(form.text("public_badge")),
+        )
     except Invalid as error:
         return await _settings_page(visit, project, form=faults(error, values), status=422)
     return go(f"/projects/{slug}/settings", done="saved")
@@ -323,6 +345,40 @@ async def _managed(visit: Member, slug: str) -> Project:
     return await projects.open(visit.context, visit.caller, slug, "manage")
 
 
+@router.post("/projects/{slug}/settings/gate")
+async def add_condition(visit: InMember, slug: str, form: Form) -> Response:
+    """Demand one thing more."""
+    project = await _managed(visit, slug)
+    gate = await gates.read(visit.context, project)
+    try:
+        await gates.set_conditions(
+            visit.context, visit.caller, project, (*gate.conditions, condition_of(form))
+        )
+    except Invalid as error:
+        values = form.only("metric", "most", "grade")
+        return await _settings_page(visit, project, form=faults(error, values), status=422)
+    return go(f"/projects/{slug}/settings", done="gate-saved")
+
+
+@router.post("/projects/{slug}/settings/gate/remove")
+async def remove_condition(visit: InMember, slug: str, form: Form) -> Response:
+    """Demand one thing less; by its words, so that two at once remove no other."""
+    project = await _managed(visit, slug)
+    gate = await gates.read(visit.context, project)
+    words = form.text("words")
+    left = [one for one in gate.conditions if say(one) != words]
+    await gates.set_conditions(visit.context, visit.caller, project, left)
+    return go(f"/projects/{slug}/settings", done="gate-saved")
+
+
+@router.post("/projects/{slug}/settings/gate/reset")
+async def reset_gate(visit: InMember, slug: str) -> Response:
+    """Demand what a new project does."""
+    project = await _managed(visit, slug)
+    await gates.set_conditions(visit.context, visit.caller, project, None)
+    return go(f"/projects/{slug}/settings", done="gate-saved")
+
+
 async def _settings_page(
     visit: Member,
     project: Project,
@@ -331,9 +387,10 @@ async def _settings_page(
     status: int = 200,
     new_token: str = "",
 ) -> Response:
-    members, tokens = await asyncio.gather(
+    members, tokens, gate = await asyncio.gather(
         projects.list_members(visit.context, visit.caller, project.slug),
         projects.list_tokens(visit.context, visit.caller, project.slug),
+        gates.read(visit.context, project),
     )
     shown = {"name": Field(project.name), "default_branch": Field(project.default_branch)}
     view = views.ProjectSettings(
@@ -350,6 +407,12 @@ async def _settings_page(
         server_url=visit.context.settings.server.url,
         form=shown | (form or {}),
         new_token=new_token,
+        gate=tuple(say(one) for one in gate.conditions),
+        gate_is_default=gate.is_default,
+        severities=tuple(Option(one, one.capitalize()) for one in SEVERITIES),
+        categories=tuple(Option(one, one.capitalize()) for one in CATEGORIES),
+        grades=LETTERS,
+        public_badge=project.public_badge,
     )
     return visit.show(
         "project_settings.html",

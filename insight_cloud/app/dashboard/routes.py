@@ -12,6 +12,7 @@ from insight_cloud.app.dashboard import (
     issue_pages,
     operator_pages,
     project_pages,
+    pull_pages,
 )
 from insight_cloud.app.dashboard.frames import error_page, refusal
 from insight_cloud.core.asgi import Receive, Scope, Send, header
@@ -19,7 +20,7 @@ from insight_cloud.core.asgi import Receive, Scope, Send, header
 __all__ = ["error_page", "pages", "refusal", "router", "static"]
 
 router = APIRouter(include_in_schema=False)
-_PAGES = (project_pages, issue_pages, account_pages, operator_pages)
+_PAGES = (project_pages, issue_pages, pull_pages, account_pages, operator_pages)
 for _page in _PAGES:
     router.include_router(_page.router)
 

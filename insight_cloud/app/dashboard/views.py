@@ -28,6 +28,9 @@ __all__ = [
     "Field",
     "Filters",
     "Frame",
+    "GateLine",
+    "GateView",
+    "GradeView",
     "IssueLine",
     "IssuePage",
     "IssuesPage",
@@ -41,6 +44,9 @@ __all__ = [
     "ProjectLine",
     "ProjectPage",
     "ProjectSettings",
+    "PullLine",
+    "PullPage",
+    "PullsPage",
     "Ranked",
     "Register",
     "RunLine",
@@ -184,7 +190,7 @@ class ProjectHead:
     slug: str
     name: str
     branch: str
-    tab: Literal["summary", "issues", "settings", ""] = ""
+    tab: Literal["summary", "issues", "pulls", "settings", ""] = ""
     branches: tuple[Branch, ...] = ()
     may_manage: bool = False
     branch_query: str = ""
@@ -236,6 +242,36 @@ class _Form:
 # -- overview --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """One condition of a gate, and how it ended; `skipped` says why it was not judged."""
+
+    words: str
+    passed: bool = True
+    found: str = ""
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GradeView:
+    """A letter, and how it was made."""
+
+    letter: str
+    score: float
+    lines: int
+    formula: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateView:
+    """How an analysis did."""
+
+    verdict: Literal["passed", "failed", "incomplete"]
+    lines: tuple[GateLine, ...]
+    grade: GradeView | None = None
+    compared_with: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisLine:
     """One analysis in a list. `not_green` says why it is incomplete; empty when it is not."""
@@ -250,6 +286,8 @@ class AnalysisLine:
     fixed: int
     open: int
     not_green: str = ""
+    verdict: str = ""
+    grade: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +355,51 @@ class ProjectPage:
     top_paths: tuple[Ranked, ...]
     analyses: tuple[AnalysisLine, ...]
     server_url: str
+    gate: GateView | None = None
+
+
+# -- pull requests ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullLine:
+    """One pull request in a list: what it adds, what it fixes, how it did."""
+
+    number: int
+    href: str
+    head: str
+    base: str
+    new: Counts
+    fixed: int
+    commit: str
+    at: datetime | None
+    verdict: str = ""
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullsPage:
+    """The pull requests of a project, the newest first."""
+
+    project: ProjectHead
+    pulls: tuple[PullLine, ...]
+    server_url: str
+    next_href: str = ""
+    with_closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullPage:
+    """One pull request."""
+
+    project: ProjectHead
+    pull: PullLine
+    gate: GateView | None
+    new_issues: tuple[IssueLine, ...]
+    fixed_issues: tuple[IssueLine, ...]
+    new_href: str
+    fixed_href: str
+    analyses: tuple[AnalysisLine, ...]
 
 
 # -- issues ----------------------------------------------------------------------------------
@@ -354,6 +437,7 @@ class Filters:
     q: str = ""
     branch: str = ""
     suppressed: bool = False
+    gone: bool = False
     new_in: str = ""
     fixed_in: str = ""
     active: tuple[Crumb, ...] = ()
@@ -522,6 +606,7 @@ class AnalysisPage:
     fixed_href: str
     new_issues: tuple[IssueLine, ...]
     fixed_issues: tuple[IssueLine, ...]
+    gate: GateView | None = None
 
 
 # -- settings, accounts ----------------------------------------------------------------------
@@ -574,6 +659,12 @@ class ProjectSettings(_Form):
     scopes: tuple[Option, ...]
     server_url: str
     new_token: str = ""
+    gate: tuple[str, ...] = ()
+    gate_is_default: bool = True
+    severities: tuple[Option, ...] = ()
+    categories: tuple[Option, ...] = ()
+    grades: tuple[str, ...] = ()
+    public_badge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,6 +134,7 @@ class Filter:
     `path` is a prefix, `text` is searched in the message without regard to case. Suppressed
     issues are listed only on request, or alone by what took them out (`muted`). `branch` is the
     project's default branch when None. `new_in` and `fixed_in` name an analysis.
+    `gone` lists what the base of a short branch has and the branch has no longer.
     """
 
     branch: str | None = None
@@ -146,6 +147,7 @@ class Filter:
     text: str | None = None
     suppressed: bool = False
     muted: Muted | None = None
+    gone: bool = False
     new_in: UUID | None = None
     fixed_in: UUID | None = None
 

@@ -23,6 +23,9 @@ left join paths p on p.id = i.path_id
 left join triage t on t.id = i.triage_id
 where i.branch_id = %(branch_id)s"""
 
+_OF_BRANCH = "i.branch_id = %(branch_id)s"
+_GONE_FROM_BRANCH = "i.id in (select issue_id from branch_fixed where branch_id = %(branch_id)s)"
+
 _SELECT_IDS = """
 select i.id from issues i
 where i.branch_id = %(branch_id)s"""
@@ -60,7 +63,7 @@ def select(
     """
     conditions = {
         "state": ("i.state = '" + ("fixed" if wanted.state == "fixed" else "open") + "'")
-        if wanted.state
+        if wanted.state and not wanted.gone
         else None,
         "suppressed": None if wanted.suppressed or wanted.muted else "not i.suppressed",
         f"muted_{wanted.muted}": _MUTED[wanted.muted] if wanted.muted else None,
@@ -106,6 +109,8 @@ def select(
         "after_id": after[1] if after else None,
     }
     start, name = (_SELECT_IDS, "issue_ids") if ids_only else (_SELECT, "issues")
+    if wanted.gone:
+        start, name = start.replace(_OF_BRANCH, _GONE_FROM_BRANCH), f"{name}_gone"
     text = start + "".join(f"\n  and {condition}" for condition in used.values()) + _ORDER
     return Query("_".join([name, *sorted(used)]), text), parameters
 

@@ -46,6 +46,35 @@ left join paths p on p.id = i.path_id
 where i.branch_id = %(branch_id)s and i.state = 'open' and i.run_category = %(run_category)s
 order by i.path_id, i.line, i.id;
 
+-- name: open_at
+-- What a branch knew of this tool and category when one of its analyses was done: the first
+-- thing that happened to an issue afterwards tells what it was until then.
+with later as (
+    select distinct on (e.issue_id) e.issue_id, e.event
+    from analyses a join issue_events e on e.analysis_id = a.id
+    where a.branch_id = %(branch_id)s and a.id > %(analysis_id)s
+    order by e.issue_id, e.id
+)
+select i.id, i.rule_id, r.code, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
+       i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed,
+       i.in_source, i.triage_id, i.suppression_id
+from issues i
+join rules r on r.id = i.rule_id and r.project_id = %(project_id)s and r.tool = %(tool)s
+left join paths p on p.id = i.path_id
+left join later l on l.issue_id = i.id
+where i.branch_id = %(branch_id)s and i.run_category = %(run_category)s
+  and (l.issue_id is null and i.state = 'open' or l.event = 'fixed')
+order by i.path_id, i.line, i.id;
+
+-- name: forget_fixed
+delete from branch_fixed f using issues i, rules r
+where f.branch_id = %(branch_id)s and i.id = f.issue_id and r.id = i.rule_id
+  and r.project_id = %(project_id)s and r.tool = %(tool)s and i.run_category = %(run_category)s;
+
+-- name: keep_fixed
+insert into branch_fixed (branch_id, issue_id)
+select %(branch_id)s, id from unnest(%(ids)s::bigint[]) as id on conflict do nothing;
+
 -- name: fixed_of_run
 -- Fixed issues that a finding may have brought back: same context, or same message.
 select i.id, i.rule_id, r.code, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,

@@ -21,17 +21,29 @@ from insight_cloud.app.issues.queries import named
 from insight_cloud.app.sarif.model import Finding, Location, Run
 from insight_cloud.database import Connection
 
-__all__ = ["Branch", "Ledger", "Stamp", "reconcile"]
+__all__ = ["Base", "Branch", "Ledger", "Stamp", "reconcile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a short branch is compared with: another branch, as one of its analyses left it."""
+
+    number: int
+    analysis_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """The branch that an upload is for; `hash_key` keys the fingerprints of its project."""
+    """The branch that an upload is for; `hash_key` keys the fingerprints of its project.
+
+    With a `base` it holds only its difference to that.
+    """
 
     number: int
     project_id: int
     hash_key: bytes
     is_default: bool = False
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +173,11 @@ async def reconcile(
 ) -> Change:
     """Match the findings of `run` with the branch's issues and write only what differs.
 
-    Issues that the run no longer reports are closed, but only by a run that ended well: a
-    tool that crashed says nothing about what is fixed.
+    Issues that the run no longer reports are closed, but only by a run that ended well and
+    only where it looked: a tool that crashed says nothing about what is fixed.
+
+    On a branch with a base, what the base has too is passed over first, so the rest is what
+    the branch adds: its new issues however often it was pushed, rebased or rewritten.
     """
     rules = await _rules(connection, branch, run)
     paths = await _paths(connection, branch, run.findings)
@@ -171,13 +186,17 @@ async def reconcile(
         asyncio.to_thread(_prepare, branch, run.findings, rules, paths),
         _known(connection, named.open_of_run, branch, run),
     )
-    matched = await asyncio.to_thread(identity.match, _keys_of(known), keys)
-    closed = [known[old] for old in matched.unmatched_known] if run.state == "ok" else []
+    in_base = await _in_base(connection, branch, run, keys)
+    mine = in_base.left if in_base else list(range(len(keys)))
+    matched = await asyncio.to_thread(
+        identity.match, _keys_of(known), [keys[position] for position in mine]
+    )
+    closed = [known[old] for old in matched.unmatched_known if _looked_at(run, known[old])]
 
-    left = matched.unmatched_found
+    left = [mine[new] for new in matched.unmatched_found]
     gone = await _fixed_before(connection, branch, run, [found[new] for new in left])
     returned = await asyncio.to_thread(identity.match, _keys_of(gone), [keys[new] for new in left])
-    again = [(known[old], new) for old, new in matched.pairs]
+    again = [(known[old], mine[new]) for old, new in matched.pairs]
     again_back = [(gone[old], left[new]) for old, new in returned.pairs]
     await _judge(connection, branch, run, keys, found, again=again + again_back)
 
@@ -193,6 +212,13 @@ async def reconcile(
     await _record(connection, stamp, [old.id for old, _ in back], "reopened")
 
     _count(ledger, fresh, changed, closed, back)
+    if in_base is not None:
+        return Change(
+            new=sum(not found[position].suppressed for position in mine),
+            fixed=in_base.fixed,
+            unchanged=in_base.unchanged,
+            suppressed=in_base.suppressed + sum(found[position].suppressed for position in mine),
+        )
     return Change(
         new=sum(not row.suppressed for row in fresh),
         fixed=sum(not row.suppressed for row in closed),
@@ -306,6 +332,61 @@ def _keys_of(rows: Iterable[_Known]) -> list[identity.Key]:
         )
         for row in rows
     ]
+
+
+def _looked_at(run: Run, row: _Known) -> bool:
+    """Whether the run's silence about an issue means that it is gone."""
+    if run.state != "ok":
+        return False
+    return run.scope is None or (row.path is not None and row.path in run.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class _InBase:
+    """How a run compares with the base; `left` are the positions of what only the branch has."""
+
+    left: list[int]
+    unchanged: int
+    suppressed: int
+    fixed: int
+
+
+async def _in_base(
+    connection: Connection, branch: Branch, run: Run, keys: Sequence[identity.Key]
+) -> _InBase | None:
+    """Compare a run with the base of its branch, and keep what is fixed; None without a base."""
+    if branch.base is None:
+        return None
+    rows = await connection.fetch_all(
+        named.open_at,
+        tuple,
+        branch_id=branch.base.number,
+        analysis_id=branch.base.analysis_id,
+        project_id=branch.project_id,
+        tool=run.tool,
+        run_category=run.category,
+    )
+    there = [_Known._make(row) for row in rows]
+    matched = await asyncio.to_thread(identity.match, _keys_of(there), keys)
+    both = [there[old] for old, _ in matched.pairs]
+    gone = [there[old] for old in matched.unmatched_known if _looked_at(run, there[old])]
+    if run.state == "ok":
+        await connection.execute(
+            named.forget_fixed,
+            branch_id=branch.number,
+            project_id=branch.project_id,
+            tool=run.tool,
+            run_category=run.category,
+        )
+        await connection.execute(
+            named.keep_fixed, branch_id=branch.number, ids=[row.id for row in gone]
+        )
+    return _InBase(
+        left=matched.unmatched_found,
+        unchanged=sum(not row.suppressed for row in both),
+        suppressed=sum(row.suppressed for row in both),
+        fixed=sum(not row.suppressed for row in gone),
+    )
 
 
 async def _judge(

@@ -88,6 +88,12 @@ async def list_issues(
     project: Slug,
     *,
     branch: Branch = None,
+    pr: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="A pull request instead of a branch.")
+    ] = None,
+    gone: Annotated[
+        bool, Query(description="What the base of the branch has, and the branch no longer.")
+    ] = False,
     state: State | Literal["all"] = "open",
     severity: Annotated[list[Severity] | None, Query(max_length=5)] = None,
     category: Category | None = None,
@@ -107,7 +113,8 @@ async def list_issues(
     """List issues, worst and newest first."""
     target = await projects.open(context, caller, project)
     wanted = Filter(
-        branch=branch,
+        branch=branch if pr is None else f"pull/{pr}",
+        gone=gone,
         state=None if state == "all" else state,
         severity=tuple(severity or ()),
         category=category,

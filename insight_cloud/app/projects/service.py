@@ -34,6 +34,7 @@ __all__ = [
     "remove_member",
     "revoke_token",
     "visible",
+    "with_badge",
 ]
 
 MEMBERS_LIMIT = 1_000
@@ -102,6 +103,22 @@ async def ensure(context: Context, caller: Caller, slug: str) -> Project:
     return await open(context, caller, slug, "upload")
 
 
+async def with_badge(context: Context, caller: Caller | None, slug: str) -> Project:
+    """Open a project whose badge the caller may see: everybody, where the project says so.
+
+    Raises:
+        Missing: there is no such project, or the caller may not know that there is.
+    """
+    project = None
+    if _SLUG.fullmatch(slug):
+        project = await queries.find(context.pool, slug=slug, user_id=None)
+    if project is not None and project.public_badge:
+        return project
+    if caller is None:
+        raise Missing(f"there is no project {slug!r} that you may see")
+    return await open(context, caller, slug)
+
+
 async def list_projects(
     context: Context, caller: Caller, *, after: str | None = None, limit: int = 50
 ) -> ProjectPage:
@@ -137,8 +154,11 @@ async def change(
     *,
     name: str | None = None,
     default_branch: str | None = None,
+    public_badge: bool | None = None,
 ) -> Project:
-    """Rename a project or choose its default branch; None leaves as it is. For maintainers.
+    """Rename a project, choose its default branch, show its badge to all. For maintainers.
+
+    What is None stays as it is.
 
     Raises:
         Missing: as in `open`.
@@ -151,6 +171,7 @@ async def change(
         project_id=project.number,
         name=None if name is None else rules.name(name),
         default_branch=None if default_branch is None else _branch(default_branch),
+        public_badge=public_badge,
     )
     return await open(context, caller, slug, "manage")
 

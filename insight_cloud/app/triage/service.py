@@ -19,6 +19,7 @@ from uuid import UUID
 from insight_cloud.app.accounts import rules
 from insight_cloud.app.accounts.models import Caller
 from insight_cloud.app.api import Context
+from insight_cloud.app.gates import service as gates
 from insight_cloud.app.issues import globs, identity
 from insight_cloud.app.issues import service as issues
 from insight_cloud.app.issues.queries import named as issue_queries
@@ -287,6 +288,8 @@ async def _count(connection: Connection, act: _Act, rows: Iterable[_Changed]) ->
             ledgers[row.branch_id].open[row.severity, row.category] += -1 if row.after else 1
     for branch_id, ledger in sorted(ledgers.items()):
         await ledger.store(connection, branch_id=branch_id, day=act.at.date())
+    # The verdict follows: a false positive that failed a gate does so no longer.
+    await gates.evaluate_newest(connection, ledgers)
 
 
 # -- suppressions ----------------------------------------------------------------------------

@@ -406,6 +406,27 @@ ACCOUNT = views.Account(
     server_url=URL,
     new_token="ins_9fK2hJ3mPq8sT7vXw4zB5cD6fG1hJ2kL3mN4pQ5r",
 )
+GATE = views.GateView(
+    verdict="failed",
+    lines=(
+        views.GateLine("Every tool finished", found="yes"),
+        views.GateLine("No new critical or high issues", passed=False, found="3"),
+        views.GateLine("Grade B or better", skipped="the upload did not say"),
+    ),
+    grade=views.GradeView("C", 6.2, 12_400, "10 × critical ÷ lines"),  # noqa: RUF001 - times
+    compared_with="main at 3f2a91bc04d7",
+)
+PULL = views.PullLine(
+    number=17,
+    href="/projects/payments/pulls/17",
+    head="feature/timeouts",
+    base="main",
+    new=Counts(0, 3, 1, 0, 2),
+    fixed=4,
+    commit="3f2a91bc04d7e6a1",
+    at=ago(hours=2),
+    verdict="failed",
+)
 CRUMBS = (views.Crumb("Overview", "/"), views.Crumb("Payments", "/projects/payments"))
 TO_ISSUES = (*CRUMBS, views.Crumb("Issues", "/projects/payments/issues"))
 
@@ -470,6 +491,45 @@ PAGES: dict[str, tuple[str, Frame, Any]] = {
         "suppressions.html",
         frame("Suppressions", crumbs=TO_ISSUES),
         views.SuppressionsPage(project=HEAD, suppressions=(), held_href="/"),
+    ),
+    "pulls": (
+        "pulls.html",
+        frame("Pull requests", crumbs=CRUMBS[:1]),
+        views.PullsPage(
+            project=replace(HEAD, tab="pulls"),
+            pulls=(PULL, replace(PULL, number=16, verdict="incomplete", closed=True)),
+            server_url="https://insight.example",
+            next_href="/projects/payments/pulls?cursor=x",
+        ),
+    ),
+    "pulls-none": (
+        "pulls.html",
+        frame("Pull requests", crumbs=CRUMBS[:1]),
+        views.PullsPage(project=HEAD, pulls=(), server_url="https://insight.example"),
+    ),
+    "pull": (
+        "pull.html",
+        frame("Pull request 17", crumbs=CRUMBS),
+        views.PullPage(
+            project=HEAD,
+            pull=PULL,
+            gate=GATE,
+            new_issues=ISSUES[:2],
+            fixed_issues=(),
+            new_href="/projects/payments/issues?branch=pull/17",
+            fixed_href="/projects/payments/issues?branch=pull/17&gone=1",
+            analyses=(COMPLETE,),
+        ),
+    ),
+    "analysis-gate": (
+        "analysis.html",
+        frame("Analysis", crumbs=CRUMBS),
+        replace(ANALYSIS, gate=replace(GATE, verdict="passed", lines=())),
+    ),
+    "project-gate": (
+        "project.html",
+        frame("Payments", path="/projects/payments", crumbs=CRUMBS[:1]),
+        replace(PROJECT, gate=GATE),
     ),
     "analysis": ("analysis.html", frame("Analysis", crumbs=CRUMBS), ANALYSIS),
     "project-settings": (

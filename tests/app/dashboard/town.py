@@ -205,6 +205,9 @@ async def _payments(town: Town, ada: Caller) -> None:
         minutes=5,
     )
     await _analyse(town, ada, project, 1, _findings(30), branch="release/<b>2.4</b>")
+    await _analyse(
+        town, ada, project, 0, _findings(71)[3:], branch="topic/<b>x</b>", pr=17, minutes=3
+    )
     town.ids |= {
         "complete": str(last.analysis.id),
         "evil-analysis": str(evil.analysis.id),
@@ -260,12 +263,13 @@ async def _analyse(
     branch: str | None = None,
     commit: str = "",
     minutes: int = 42,
+    pr: int | None = None,
 ) -> Submission:
     """Upload what was found `days_ago`."""
     then = datetime.now(UTC) - timedelta(days=days_ago, minutes=minutes)
     context = api.Context(town.context.pool, town.context.settings, now=lambda: then)
     commit = commit or hashlib.sha1(f"{project.slug}{then}".encode()).hexdigest()
-    upload = Upload(branch=branch, commit=commit)
+    upload = Upload(branch=branch, commit=commit, pr=pr, lines=12_345)
     body = write.log([*_runs(findings), *extra])
     return await analyses.ingest(context, caller, project.slug, upload, body)
 
