@@ -93,6 +93,7 @@ class Uploaded:
     complete: bool
     repeated: bool
     warnings_total: int
+    verdict: str | None = None
 
 
 class Client:
@@ -168,22 +169,35 @@ class Client:
         branch: str | None = None,
         commit: str = "",
         category: str = "",
+        base: str | None = None,
+        base_commit: str = "",
+        pr: int | None = None,
+        lines: int | None = None,
     ) -> Uploaded:
         """Send a SARIF log; the server creates the project when it is new."""
         body = await asyncio.to_thread(zstandard.ZstdCompressor(level=9).compress, log)
-        parameters = {"branch": branch, "commit": commit, "category": category}
+        parameters = {
+            "branch": branch,
+            "commit": commit,
+            "category": category,
+            "base": base,
+            "base_commit": base_commit,
+            "pr": pr,
+            "lines": lines,
+        }
         answer = await self.call(
             "POST",
             f"/api/v1/projects/{project}/analyses",
             content=body,
             headers={"content-encoding": "zstd", "content-type": "application/sarif+json"},
-            params={name: value for name, value in parameters.items() if value},
+            params={name: value for name, value in parameters.items() if value not in {None, ""}},
         )
         analysis = answer["analysis"]
         counts = ("new", "fixed", "reopened", "unchanged", "open", "complete", "warnings_total")
         return Uploaded(
             url=answer["url"],
             repeated=answer["repeated"],
+            verdict=analysis["verdict"],
             **{name: analysis[name] for name in counts},
         )
 

@@ -21,9 +21,12 @@ from insight_cloud.app.admission import Admission, Identify
 from insight_cloud.app.analyses import routes as analyses
 from insight_cloud.app.compression import Compression
 from insight_cloud.app.dashboard import routes as dashboard
+from insight_cloud.app.gates import routes as gates
 from insight_cloud.app.issues import routes as issues
 from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
+from insight_cloud.app.triage import routes as triage
+from insight_cloud.app.triage import service as triage_service
 from insight_cloud.core.asgi import App, Receive, Scope, Send
 from insight_cloud.core.errors import InsightError
 from insight_cloud.settings import Settings
@@ -98,8 +101,9 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     )
     app.state.observation = observation
     api.install(app, error_page=dashboard.error_page, also=_HEALTH)
-    for router in (accounts.router, projects.router, analyses.router, issues.router):
-        app.include_router(router)
+    for feature in (accounts, projects, analyses, issues, triage, gates):
+        app.include_router(feature.router)
+    app.include_router(gates.badges)
     app.include_router(dashboard.router, include_in_schema=False)
     app.mount("/static", dashboard.static, name="static")
     for path in telemetry.PATHS:
@@ -197,11 +201,12 @@ async def _clean_for_ever(context: api.Context, observation: Observation) -> Non
     while True:
         try:
             deleted = await accounts_service.clean(context)
+            ended = await triage_service.expire(context)
         except InsightError as error:
             log.warning("accounts.clean_failed: %s", error)
             observation.note("accounts.clean", str(error), failed=True)
         else:
-            log.info("accounts.cleaned: %s", deleted)
+            log.info("accounts.cleaned: %s; triage.expired in %d projects", deleted, ended)
             observation.note(
                 "accounts.clean",
                 f"{deleted.sessions} sessions, {deleted.refresh_tokens} refresh tokens and "

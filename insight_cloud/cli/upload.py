@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,9 @@ __all__ = ["command", "describe"]
 @click.option("--project", help="Project on the server.  [default: from insight.toml or Git]")
 @click.option("--branch", help="Branch of the code.  [default: from Git]")
 @click.option("--commit", help="Commit of the code.  [default: from Git]")
+@click.option("--base", help="The branch that this one goes into: compare with it.")
+@click.option("--pr", type=click.IntRange(min=1), help="Number of the pull request.")
+@click.option("--lines", type=click.IntRange(min=0), help="Lines of code, for the grade.")
 @click.option("--category", default="", help="Keeps several runs of one tool apart.")
 @click.option("--server", help="Server URL.  [default: the one signed in to]")
 @json_option
@@ -34,6 +37,9 @@ def command(
     project: str | None,
     branch: str | None,
     commit: str | None,
+    base: str | None,
+    pr: int | None,
+    lines: int | None,
     category: str,
     server: str | None,
     as_json: bool,
@@ -42,7 +48,8 @@ def command(
     from insight_cloud.cli import _checkout
 
     place = asyncio.run(_checkout.describe(Path(), project=project, branch=branch, commit=commit))
-    uploads = asyncio.run(_upload(files, place, category, server))
+    about = {"category": category, "base": base, "pr": pr, "lines": lines}
+    uploads = asyncio.run(_upload(files, place, about, server))
     results = [
         {"file": str(file)} | asdict(upload) for file, upload in zip(files, uploads, strict=True)
     ]
@@ -56,10 +63,14 @@ def command(
 
 
 async def _upload(
-    files: tuple[Path, ...], place: Checkout, category: str, server: str | None
+    files: tuple[Path, ...], place: Checkout, about: dict[str, Any], server: str | None
 ) -> list[Uploaded]:
     from insight_cloud import settings
     from insight_cloud.app.client import Client
+    from insight_cloud.cli import _checkout
+
+    base = about["base"]
+    base_commit = await _checkout.merge_base(Path(), base) if base or about["pr"] else ""
 
     async with Client.from_settings(settings.load(), server) as client:
         return [
@@ -68,7 +79,8 @@ async def _upload(
                 project=place.project,
                 branch=place.branch,
                 commit=place.commit,
-                category=category,
+                base_commit=base_commit,
+                **about,
             )
             for file in files
         ]
@@ -78,6 +90,8 @@ def describe(upload: Uploaded) -> str:
     """One line about what an upload changed."""
     changes = f"{upload.new} new, {upload.fixed} fixed, {upload.reopened} reopened"
     words = f"{changes}, {upload.unchanged} unchanged; {upload.open} open"
+    if upload.verdict:
+        words += f"; gate {upload.verdict}"
     if not upload.complete:
         words += "; incomplete: a tool failed"
     if upload.warnings_total:

@@ -51,6 +51,13 @@ PAGES = {
     "issue-flow": "/projects/payments/issues/{flow}",
     "issue-long": "/projects/payments/issues/{long}",
     "issue-evil": "/projects/payments/issues/{evil}",
+    "pulls": "/projects/payments/pulls",
+    "pulls-none": "/projects/infra/pulls",
+    "pull": "/projects/payments/pulls/17",
+    "issues-pull": "/projects/payments/issues?branch=pull/17&gone=1",
+    "issue-suppressed": "/projects/payments/issues/{suppressed}",
+    "issues-judged": "/projects/payments/issues?muted=accepted",
+    "suppressions": "/projects/payments/suppressions?rule=S113",
     "issue-fixed": "/projects/payments/issues/{fixed}",
     "analysis": "/projects/payments/analyses/{complete}",
     "analysis-incomplete": "/projects/payments/analyses/{incomplete}",
@@ -246,9 +253,126 @@ async def test_the_list_is_walked_by_keyboard(page: Page) -> None:
     await page.wait_for_url(re.compile(r"/issues$"))
 
 
+async def test_a_maintainer_changes_the_gate_and_shows_the_badge(
+    town: Town, browser: Browser, page: Page
+) -> None:
+    await page.goto("/projects/sdk/settings")
+    await page.get_by_label("Demand").select_option("grade")
+    await page.get_by_label("Grade", exact=True).select_option("B")
+    await page.get_by_role("button", name="Add to the gate").click()
+    await expect(page.get_by_text("The gate is as you wanted")).to_be_visible()
+    await page.get_by_role("button", name="Remove: no new critical or high issues").click()
+    await expect(page.get_by_text("no new critical or high issues")).to_have_count(0)
+    await expect(page.get_by_text("grade B or better")).to_be_visible()
+    await page.get_by_role("button", name="Back to the default").click()
+    await expect(page.get_by_text("no new critical or high issues")).to_be_visible()
+    window = await context(browser, town)
+    outside = await window.new_page()
+    answer = await outside.goto("/badge/sdk/main.svg")
+    assert answer is not None
+    assert answer.status == 404
+    await page.get_by_label("Everybody may see the badge").check()
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("#badge-markdown")).to_contain_text("/badge/sdk/main.svg")
+    answer = await outside.goto("/badge/sdk/main.svg")
+    assert answer is not None
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert "insight: passed" in await answer.text()
+    await window.close()
+
+
+async def test_a_reviewer_reads_a_pull_request(town: Town, page: Page) -> None:
+    await page.goto("/projects/payments")
+    await page.get_by_role("link", name="Pull requests").click()
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Pull request 17")
+    await expect(page.get_by_text("Compared with")).to_be_visible()
+    await page.get_by_role("link", name="In the list").click()
+    await expect(page.get_by_text("fixed by this branch")).to_be_visible()
+    await expect(page.locator(".issue").first).to_be_visible()
+
+
+async def test_issues_are_ticked_and_judged_by_keyboard(town: Town, page: Page) -> None:
+    await page.goto("/projects/shop/issues")
+    items = page.locator(".issue a")
+    texts = [await items.nth(n).get_attribute("href") for n in (0, 1)]
+    await page.keyboard.press("j")
+    await page.keyboard.press("x")
+    await page.keyboard.press("j")
+    await page.keyboard.press("x")
+    await expect(page.get_by_text("(2 ticked)")).to_be_visible()
+    await page.keyboard.press("t")
+    await expect(page.get_by_label("What it is")).to_be_focused()
+    await page.get_by_label("What it is").select_option("false_positive")
+    await page.get_by_role("button", name="Judge, for every branch").click()
+    await expect(page.get_by_label("Why")).to_have_attribute("aria-invalid", "true")
+    for href in texts:
+        await page.locator(f'.issue:has(a[href="{href}"]) [name=ids]').check()
+    await page.get_by_label("Why").fill("only in tests")
+    await page.get_by_role("button", name="Judge, for every branch").click()
+    await expect(page.get_by_text("Judged, on every branch of the project.")).to_be_visible()
+    shown = [await one.get_attribute("href") for one in await items.all()]
+    assert not set(texts) & set(shown)
+    await page.get_by_label("Not counted").select_option("false_positive")
+    await page.wait_for_url(re.compile("muted=false_positive"))
+    await expect(items).to_have_count(2)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_all_that_fit_are_judged_and_taken_back(
+    browser: Browser, town: Town, *, scripts: bool
+) -> None:
+    window = await context(browser, town, "ada", java_script_enabled=scripts)
+    page = await window.new_page()
+    await page.goto("/projects/shop/issues?category=security")
+    before = await page.locator(".issue").count()
+    assert before > 1
+    for verdict, reason in (("wont_fix", "old code"), ("open", "")):
+        await page.get_by_text("Judge issues").click()
+        await page.get_by_role("radio", name=re.compile("that fit")).check()
+        await page.get_by_label("What it is").select_option(verdict)
+        await page.get_by_label("Why").fill(reason)
+        await page.get_by_role("button", name="Judge, for every branch").click()
+        await expect(page.get_by_text("Judged, on every branch")).to_be_visible()
+        await expect(page.locator(".issue")).to_have_count(0)
+        await page.goto(
+            "/projects/shop/issues?category=security"
+            + ("&muted=wont_fix" if verdict == "wont_fix" else "")
+        )
+        await expect(page.locator(".issue")).to_have_count(before)
+    await window.close()
+
+
+async def test_an_issue_is_judged_and_a_rule_suppressed_from_its_page(
+    town: Town, page: Page
+) -> None:
+    await page.goto("/projects/shop/issues?tool=lizard")
+    await page.locator(".issue a").first.click()
+    await page.get_by_label("What it is").select_option("accepted")
+    await page.get_by_label("Why").fill("after the release")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_label("Until")).to_have_attribute("aria-invalid", "true")
+    await page.get_by_label("Until").fill("2099-12-31")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Judged, on every branch")).to_be_visible()
+    await expect(page.locator(".history")).to_contain_text("Accepted until 2099-12-31")
+    await page.get_by_role("link", name="Suppress by rule and path").click()
+    await expect(page.get_by_label("Rule")).to_have_value("complexity")
+    await page.get_by_label("Path").fill("")
+    await page.get_by_label("Why").fill("another tool looks at it")
+    await page.get_by_role("button", name="Suppress", exact=True).click()
+    await expect(page.get_by_text("Suppressed, on every branch")).to_be_visible()
+    await page.get_by_role("link", name="Issues they hold back").click()
+    await expect(page.locator(".issue").first).to_be_visible()
+    await page.goto("/projects/shop/suppressions")
+    await page.get_by_role("button", name="Remove the suppression").click()
+    await expect(page.get_by_text("its issues count again")).to_be_visible()
+
+
 async def test_a_filter_applies_at_once_and_pages_go_on(page: Page) -> None:
     await page.goto("/projects/payments/issues")
-    await page.get_by_role("checkbox", name="Low").check()
+    await page.get_by_role("checkbox", name=re.compile("^Low")).check()
     await page.wait_for_url(re.compile("severity=low"))
     assert "rule=" not in page.url
     await expect(page.get_by_role("heading", name=re.compile(r"^\d+ open issues$"))).to_be_visible()
@@ -276,7 +400,8 @@ async def test_colours_stay_as_chosen(page: Page) -> None:
 async def test_what_users_write_stays_text(town: Town, page: Page) -> None:
     heard = listen(page)
     for name in ("overview", "project", "issues", "issue-evil", "analysis-incomplete",
-                 "analysis-evil", "project-settings", "project-branch"):  # fmt: skip
+                 "analysis-evil", "project-settings", "project-branch", "issue-suppressed",
+                 "suppressions", "pull", "pulls"):  # fmt: skip
         await page.goto(address(town, PAGES[name]))
         assert await page.locator("img, b, i, script:not([src])").count() == 0, name
         content = await page.content()

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from insight_cloud import ratelimit
-from insight_cloud.app.accounts import passwords, queries, rules, secret, sessions
+from insight_cloud.app.accounts import passwords, policy, queries, rules, secret, sessions
 from insight_cloud.app.accounts.models import (
     SCOPES,
     Account,
@@ -67,7 +67,6 @@ _TOKENS_PER_USER = 100
 _LIST_LIMIT = 1_000
 _SHOWN_OF_TOKEN = 10
 _USER_AGENT_LIMIT = 200
-_ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
 _ROLE_FOR_SCOPE: dict[Scope, Role] = {
     "read": "viewer",
     "ingest": "triager",
@@ -559,7 +558,7 @@ async def _grantable(context: Context, caller: Caller, project: str, scopes: lis
         raise Missing(f"there is no project {project!r}")
     role: Role = "maintainer" if caller.sees_all or row.role is None else row.role
     for scope in scopes:
-        if _ROLES.index(role) < _ROLES.index(_ROLE_FOR_SCOPE[scope]):
+        if not policy.at_least(role, _ROLE_FOR_SCOPE[scope]):
             raise Refused(f"a {role} of {project!r} cannot grant the scope {scope!r}")
     return row.project_id
 

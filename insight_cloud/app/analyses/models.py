@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
+from insight_cloud.app.gates.models import Result, Verdict
+from insight_cloud.app.issues.models import Counts
 from insight_cloud.app.sarif.model import RunState
 
 __all__ = [
     "Analysis",
     "AnalysisDetail",
     "AnalysisPage",
+    "BranchPage",
+    "BranchState",
     "PassedOver",
     "Submission",
     "ToolRun",
@@ -21,17 +26,28 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What a client sends beside the log: which code it is about."""
+    """What a client sends beside the log: which code it is about.
+
+    With `base`, a branch, or `pr`, the number of a pull request, the branch is compared with
+    what the base had at `base_commit`, and holds only the difference.
+    """
 
     branch: str | None = None
     commit: str = ""
     category: str = ""
     root: str | None = None
+    base: str | None = None
+    base_commit: str = ""
+    pr: int | None = None
+    lines: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One upload and what it changed. Not `complete`: a tool failed, so it is never green."""
+    """One upload and what it changed. Not `complete`: a tool failed, so it is never green.
+
+    On a branch with a `base`, `new` and `fixed` are what it adds to its base and takes from it.
+    """
 
     id: UUID
     branch: str
@@ -48,6 +64,10 @@ class Analysis:
     seconds: float
     uploader: str
     created_at: datetime
+    base: str | None
+    pr: int | None
+    lines: int | None
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,7 @@ class AnalysisDetail:
     analysis: Analysis
     runs: tuple[ToolRun, ...]
     warnings: tuple[PassedOver, ...]
+    gate: Result | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,7 @@ class Submission:
     warnings: tuple[PassedOver, ...]
     url: str
     repeated: bool = False
+    gate: Result | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +118,33 @@ class AnalysisPage:
     """A part of the list of analyses, newest first, and the cursor of the next part."""
 
     items: tuple[Analysis, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BranchState:
+    """A branch as it stands: what is open on it, and how its newest analysis did.
+
+    A `long` branch holds its full state; a `short` one and a pull request (`pr`) hold what they
+    add to `base`. `fixed` is how many issues of the base are gone.
+    """
+
+    name: str
+    kind: Literal["long", "short", "pr"]
+    base: str | None
+    pr: int | None
+    head: str
+    open: Counts
+    fixed: int
+    commit: str
+    analysed_at: datetime | None
+    verdict: Verdict | None
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPage:
+    """A part of the list of branches, and the cursor of the next part."""
+
+    items: tuple[BranchState, ...]
     next: str | None

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.identify import InCaller
-from insight_cloud.app.analyses import receive, service
-from insight_cloud.app.analyses.models import AnalysisDetail, AnalysisPage, Submission, Upload
+from insight_cloud.app.analyses import branches, receive, service
+from insight_cloud.app.analyses.models import (
+    AnalysisDetail,
+    AnalysisPage,
+    BranchPage,
+    BranchState,
+    Submission,
+    Upload,
+)
+from insight_cloud.app.gates.routes import PullRequest
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.routes import Slug
 
@@ -20,6 +28,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", tags=["analyses"])
 
 Name = Annotated[str, Query(max_length=255)]
+Pull = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the pull request.")]
 
 
 @router.post(
@@ -27,7 +36,7 @@ Name = Annotated[str, Query(max_length=255)]
     operation_id="upload_analysis",
     status_code=201,
     response_model=Submission,
-    responses=api.problems(400, 401, 403, 404, 413, 415, 422)
+    responses=api.problems(400, 401, 403, 404, 409, 413, 415, 422)
     | {200: {"model": Submission, "description": "Nothing has changed since"}},
     openapi_extra={
         "requestBody": {
@@ -50,12 +59,24 @@ async def upload_analysis(
     commit: Name = "",
     category: Name = "",
     root: Annotated[str | None, Query(max_length=4096)] = None,
+    base: Annotated[
+        str | None,
+        Query(min_length=1, max_length=255, description="The branch that this one goes into."),
+    ] = None,
+    base_commit: Annotated[
+        str, Query(max_length=255, description="Where it left the base: their merge base.")
+    ] = "",
+    pr: PullRequest = None,
+    lines: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="Lines of code, for the grade.")
+    ] = None,
     content_encoding: Annotated[str, Header()] = "identity",
 ) -> Response:
     """Take a log in: match its findings with the branch's issues and count what changed.
 
     A project that does not exist is created when the token may do so. The same log twice in
-    a row changes nothing and is answered with 200.
+    a row changes nothing and is answered with 200. A branch that names its `base`, and a pull
+    request, hold only what they add to the base and take from it.
     """
     limits = context.settings.analyses
     accounts.require(caller, "ingest")
@@ -65,7 +86,16 @@ async def upload_analysis(
         upload_bytes=limits.upload_bytes,
         log_bytes=limits.log_bytes,
     )
-    upload = Upload(branch=branch, commit=commit, category=category, root=root)
+    upload = Upload(
+        branch=branch,
+        commit=commit,
+        category=category,
+        root=root,
+        base=base,
+        base_commit=base_commit,
+        pr=pr,
+        lines=lines,
+    )
     submission = await service.ingest(context, caller, project, upload, body)
     return api.reply(request, submission, status=200 if submission.repeated else 201)
 
@@ -104,3 +134,76 @@ async def get_analysis(
     """Return an analysis with its tools and warnings."""
     target = await projects.open(context, caller, project)
     return api.reply(request, await service.one(context, target, analysis))
+
+
+@router.get(
+    "/projects/{project}/branches",
+    operation_id="list_branches",
+    response_model=BranchPage,
+    responses=api.problems(401, 403, 404, 422),
+)
+async def list_branches(
+    request: Request,
+    context: api.InContext,
+    caller: InCaller,
+    project: Slug,
+    *,
+    kind: Literal["long", "short", "pr"] | None = None,
+    closed: Annotated[bool, Query(description="With closed pull requests.")] = False,
+    cursor: api.InCursor = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """List the branches and pull requests of a project, the newest first."""
+    target = await projects.open(context, caller, project)
+    page = await branches.listed(
+        context, target, kind=kind, closed=closed, cursor=cursor, limit=limit
+    )
+    return api.reply(request, page)
+
+
+@router.delete(
+    "/projects/{project}/branches",
+    status_code=204,
+    response_class=Response,
+    operation_id="delete_branch",
+    responses=api.problems(401, 403, 404, 409, 422),
+)
+async def delete_branch(
+    context: api.InContext,
+    caller: InCaller,
+    project: Slug,
+    *,
+    branch: Annotated[str, Query(min_length=1, max_length=255)],
+) -> Response:
+    """Delete a branch with its analyses and issues; for maintainers. Nothing brings it back."""
+    target = await projects.open(context, caller, project, "manage")
+    await branches.remove(context, target, branch)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/projects/{project}/pulls/{pr}",
+    operation_id="get_pull",
+    response_model=BranchState,
+    responses=api.problems(401, 403, 404, 422),
+)
+async def get_pull(
+    request: Request, context: api.InContext, caller: InCaller, project: Slug, pr: Pull
+) -> Response:
+    """Return a pull request: what it adds to its base, what it fixes, how it did."""
+    target = await projects.open(context, caller, project)
+    return api.reply(request, await branches.pull(context, target, pr))
+
+
+@router.post(
+    "/projects/{project}/pulls/{pr}/close",
+    status_code=204,
+    response_class=Response,
+    operation_id="close_pull",
+    responses=api.problems(401, 403, 404, 422),
+)
+async def close_pull(context: api.InContext, caller: InCaller, project: Slug, pr: Pull) -> Response:
+    """Say that a pull request was merged or given up; the next upload opens it again."""
+    target = await projects.open(context, caller, project, "upload")
+    await branches.close_pull(context, target, pr)
+    return Response(status_code=204)

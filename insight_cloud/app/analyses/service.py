@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts.models import Caller
+from insight_cloud.app.analyses import branches
 from insight_cloud.app.analyses.models import (
     Analysis,
     AnalysisDetail,
@@ -23,6 +25,8 @@ from insight_cloud.app.analyses.models import (
     ToolRun,
     Upload,
 )
+from insight_cloud.app.gates import service as gates
+from insight_cloud.app.gates.models import Result
 from insight_cloud.app.issues import reconcile
 from insight_cloud.app.issues.models import Change
 from insight_cloud.app.issues.queries import named as issue_queries
@@ -30,6 +34,7 @@ from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import read
 from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
+from insight_cloud.app.triage import service as triage
 from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.core.report import Stopwatch, stopwatch
 from insight_cloud.database import Connection, sql
@@ -64,6 +69,7 @@ async def ingest(
         log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
         digest = await asyncio.to_thread(_digest, body)
         project = await projects.ensure(context, caller, slug)
+        await triage.expire(context, project)
         work = _Ingest(context.now(), caller, project, upload, log, digest, watch)
         del body
         number, repeated = await context.pool.run(work.store)
@@ -121,11 +127,13 @@ class _Ingest:
 
     async def store(self, connection: Connection) -> tuple[int, bool]:
         """Return the number of the analysis, and whether it was there already."""
-        branch = await self._lock(connection)
+        await connection.execute(issue_queries.share_project, project_id=self.project.number)
+        locked = await branches.lock(connection, self.project, self.upload)
+        branch = locked.branch
         newest = await connection.fetch_maybe(
             queries.newest, _Newest, branch_id=branch.number, category=self.upload.category
         )
-        if newest and (newest.commit, newest.body_hash) == (self.upload.commit, self.digest):
+        if newest and newest.of == (self.upload.commit, self.upload.base_commit, self.digest):
             return newest.number, True
         number = await self._begin(connection, branch)
         stamp = reconcile.Stamp(number, self.now)
@@ -134,13 +142,6 @@ class _Ingest:
             change += await reconcile.reconcile(connection, branch, stamp, run, ledger)
         await self._finish(connection, branch, number, ledger, change)
         return number, False
-
-    async def _lock(self, connection: Connection) -> reconcile.Branch:
-        name = self.upload.branch or self.project.default_branch
-        place = {"project_id": self.project.number, "name": name}
-        await connection.execute(queries.ensure_branch, **place)
-        number = await connection.fetch_value(queries.lock_branch, **place)
-        return reconcile.Branch(number, self.project.number, self.project.hash_key)
 
     async def _begin(self, connection: Connection, branch: reconcile.Branch) -> int:
         number: int = await connection.fetch_value(
@@ -154,6 +155,9 @@ class _Ingest:
             warnings_total=len(self.log.warnings),
             uploader=self.caller.name,
             created_at=self.now,
+            base_analysis_id=branch.base and branch.base.analysis_id,
+            base_commit=self.upload.base_commit,
+            lines=self.upload.lines,
         )
         runs = self.log.runs
         await connection.execute(
@@ -180,21 +184,7 @@ class _Ingest:
         await connection.execute(
             issue_queries.record_new, analysis_id=number, branch_id=branch.number
         )
-        changes = [(key, by) for key, by in ledger.open.items() if by]
-        await connection.execute(
-            issue_queries.add_to_branch,
-            branch_id=branch.number,
-            severities=[severity for (severity, _), _ in changes],
-            categories=[category for (_, category), _ in changes],
-            changes=[by for _, by in changes],
-        )
-        await connection.execute(
-            issue_queries.set_day,
-            branch_id=branch.number,
-            day=self.now.date(),
-            new=[ledger.new[severity] for severity in range(1, 6)],
-            fixed=[ledger.fixed[severity] for severity in range(1, 6)],
-        )
+        await ledger.store(connection, branch_id=branch.number, day=self.now.date())
         await connection.execute(
             queries.finish,
             number=number,
@@ -206,10 +196,12 @@ class _Ingest:
             suppressed=change.suppressed,
             seconds=self.watch.seconds,
         )
+        await gates.evaluate(connection, number)
 
 
 def _check(upload: Upload) -> None:
-    named = {"branch": upload.branch, "commit": upload.commit, "category": upload.category}
+    names = ("branch", "commit", "category", "base", "base_commit")
+    named = {name: getattr(upload, name) for name in names}
     problems = tuple(
         (f"/query/{name}", "holds a control character")
         for name, value in named.items()
@@ -256,7 +248,13 @@ def _join(parts: Sequence[Run], category: str) -> Run:
 class _Newest:
     number: int
     commit: str
+    base_commit: str
     body_hash: bytes
+
+    @property
+    def of(self) -> tuple[str, str, bytes]:
+        """What makes another upload the same one."""
+        return self.commit, self.base_commit, self.body_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +269,21 @@ class _Row(Analysis):
 
 async def _detail(context: api.Context, row: _Row) -> AnalysisDetail:
     runs = await context.pool.fetch_all(queries.runs_of, ToolRun, number=row.number)
-    warnings = await context.pool.fetch_value(queries.warnings_of, number=row.number)
+    kept = await context.pool.fetch_one(queries.kept_of, _Kept, number=row.number)
     return AnalysisDetail(
-        row.analysis(), tuple(runs), msgspec.convert(warnings, tuple[PassedOver, ...])
+        row.analysis(),
+        tuple(runs),
+        msgspec.convert(kept.warnings, tuple[PassedOver, ...]),
+        None if kept.gate is None else msgspec.convert(kept.gate, Result),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was stored with an analysis as JSON."""
+
+    warnings: list[Any]
+    gate: dict[str, Any] | None
 
 
 async def _submission(
@@ -287,4 +296,4 @@ async def _submission(
         same = analysis.new + analysis.reopened + analysis.unchanged
         analysis = replace(analysis, new=0, fixed=0, reopened=0, unchanged=same)
     url = f"{context.settings.server.url}/projects/{project.slug}/analyses/{analysis.id}"
-    return Submission(analysis, detail.runs, detail.warnings, url, repeated)
+    return Submission(analysis, detail.runs, detail.warnings, url, repeated, detail.gate)

@@ -11,12 +11,21 @@ from starlette.datastructures import QueryParams
 
 from insight_cloud.app.dashboard.present import counts, href
 from insight_cloud.app.dashboard.views import Counts, Crumb, Filters, Option
-from insight_cloud.app.issues.models import Filter
+from insight_cloud.app.issues.models import Filter, Muted
 from insight_cloud.app.sarif.model import CATEGORIES, SEVERITIES, Category, Severity
 
-__all__ = ["Wanted", "form", "parse", "total"]
+__all__ = ["MUTES", "Wanted", "form", "parse", "total"]
 
 _LIMIT_CHARACTERS = 500
+
+MUTES: dict[Muted, str] = {
+    "false_positive": "False positive",
+    "wont_fix": "Won't fix",
+    "accepted": "Accepted until a date",
+    "source": "Suppressed in the source",
+    "rule": "Suppressed by a rule",
+}
+"""Why an issue does not count, in the words of the pages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +41,8 @@ class Wanted:
     path: str = ""
     q: str = ""
     suppressed: bool = False
+    muted: Muted | Literal[""] = ""
+    gone: bool = False
     new_in: UUID | None = None
     fixed_in: UUID | None = None
     cursor: str = ""
@@ -49,6 +60,8 @@ class Wanted:
             path=self.path or None,
             text=self.q or None,
             suppressed=self.suppressed,
+            muted=self.muted or None,
+            gone=self.gone,
             new_in=self.new_in,
             fixed_in=self.fixed_in,
         )
@@ -67,6 +80,8 @@ class Wanted:
             path=new.path,
             q=new.q,
             suppressed="1" if new.suppressed else "",
+            muted=new.muted,
+            gone="1" if new.gone else "",
             new_in=new.new_in,
             fixed_in=new.fixed_in,
             cursor=new.cursor,
@@ -85,6 +100,8 @@ def parse(parameters: QueryParams) -> Wanted:
         path=_text(parameters, "path"),
         q=_text(parameters, "q"),
         suppressed=_text(parameters, "suppressed") == "1",
+        muted=next((name for name in MUTES if name == _text(parameters, "muted")), ""),
+        gone=_text(parameters, "gone") == "1",
         new_in=_uuid(_text(parameters, "new_in")),
         fixed_in=_uuid(_text(parameters, "fixed_in")),
         cursor=_text(parameters, "cursor"),
@@ -121,11 +138,15 @@ def form(
             if name in by_category or name == wanted.category or not is_open
         ),
         tools=tuple(Option(name, name, chosen=name == wanted.tool) for name in tools),
+        mutes=tuple(
+            Option(name, label, chosen=name == wanted.muted) for name, label in MUTES.items()
+        ),
         rule=wanted.rule,
         path=wanted.path,
         q=wanted.q,
         branch=wanted.branch,
         suppressed=wanted.suppressed,
+        gone=wanted.gone,
         new_in=str(wanted.new_in or ""),
         fixed_in=str(wanted.fixed_in or ""),
         active=_active(wanted, path),
@@ -149,6 +170,7 @@ def _active(wanted: Wanted, path: str) -> tuple[Crumb, ...]:
     """A link for each filter that takes it away."""
     texts = {
         "category": wanted.category,
+        "muted": MUTES[wanted.muted].lower() if wanted.muted else "",
         "tool": f"tool {wanted.tool}" if wanted.tool else "",
         "rule": f"rule {wanted.rule}" if wanted.rule else "",
         "path": f"in {wanted.path}" if wanted.path else "",
@@ -169,6 +191,8 @@ def _active(wanted: Wanted, path: str) -> tuple[Crumb, ...]:
         for name, text in names.items()
         if getattr(wanted, name)
     ]
+    if wanted.gone:
+        links.append(Crumb("fixed by this branch", wanted.address(path, gone=False, cursor="")))
     return tuple(links)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from insight_cloud.app.accounts.models import ApiToken, Caller
-from insight_cloud.app.analyses.models import Analysis
+from insight_cloud.app.analyses.models import Analysis, BranchState
 from insight_cloud.app.dashboard import charts
 from insight_cloud.app.dashboard.queries import Identity, RuleText, RunState
 from insight_cloud.app.dashboard.views import (
@@ -21,20 +21,30 @@ from insight_cloud.app.dashboard.views import (
     Chart,
     Counts,
     Day,
+    Decision,
+    EventLine,
+    GateLine,
+    GateView,
+    GradeView,
     IssueLine,
     Place,
     ProjectHead,
+    PullLine,
     Ranked,
     TokenLine,
     Week,
 )
-from insight_cloud.app.issues.models import RANKS, Issue, Top
+from insight_cloud.app.gates.judge import say
+from insight_cloud.app.gates.models import Result
+from insight_cloud.app.issues.models import RANKS, Event, Issue, Top, TriageState
 from insight_cloud.app.issues.models import Counts as OpenCounts
 from insight_cloud.app.issues.models import Day as TrendDay
+from insight_cloud.app.issues.models import Decision as IssueDecision
 from insight_cloud.app.issues.models import Place as IssuePlace
 from insight_cloud.app.projects.models import Project
 
 __all__ = [
+    "VERDICTS",
     "agent",
     "analysis_line",
     "categories",
@@ -43,8 +53,11 @@ __all__ = [
     "commit",
     "counts",
     "days",
+    "decision",
+    "event_line",
     "extent",
     "first_line",
+    "gate",
     "head",
     "headline",
     "href",
@@ -52,6 +65,7 @@ __all__ = [
     "not_green",
     "place",
     "places",
+    "pull_line",
     "ranked_paths",
     "ranked_rules",
     "token_line",
@@ -59,6 +73,24 @@ __all__ = [
     "trend",
     "weekly",
 ]
+
+VERDICTS: dict[TriageState, str] = {
+    "false_positive": "False positive",
+    "wont_fix": "Won't fix",
+    "accepted": "Accepted",
+}
+"""Judgements in the words of the pages."""
+
+_EVENTS = {
+    "new": ("First reported", "new"),
+    "fixed": ("Fixed", "fixed"),
+    "reopened": ("Came back", "reopened"),
+    "triaged": ("Judged", "judged"),
+    "reset": ("Judgement taken back", "reopened"),
+    "expired": ("Judgement expired", "clock"),
+    "suppressed": ("Suppressed by a rule", "skip"),
+    "unsuppressed": ("No longer suppressed", "reopened"),
+}
 
 _SEVERITIES = {rank: name for name, rank in RANKS.items()}
 _HEADING_CHARACTERS = 160
@@ -252,7 +284,44 @@ def analysis_line(
         fixed=analysis.fixed,
         open=analysis.open,
         not_green="" if analysis.complete else why,
+        verdict=analysis.verdict or "",
     )
+
+
+def gate(result: Result | None) -> GateView | None:
+    """How an analysis did; None for one that was taken before there were gates."""
+    if result is None:
+        return None
+    grade = result.grade
+    return GateView(
+        verdict=result.verdict,
+        lines=tuple(
+            GateLine(_sentence(say(one.condition)), one.passed, one.found, one.skipped)
+            for one in result.outcomes
+        ),
+        grade=GradeView(grade.letter, grade.score, grade.lines, grade.formula) if grade else None,
+        compared_with=result.compared_with,
+    )
+
+
+def pull_line(pull: BranchState, *, slug: str) -> PullLine:
+    """One pull request."""
+    return PullLine(
+        number=pull.pr or 0,
+        href=f"/projects/{slug}/pulls/{pull.pr}",
+        head=pull.head,
+        base=pull.base or "",
+        new=_drawn(pull.open),
+        fixed=pull.fixed,
+        commit=commit(pull.commit),
+        at=pull.analysed_at,
+        verdict=pull.verdict or "",
+        closed=pull.closed_at is not None,
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def commit(text: str) -> str:
@@ -274,9 +343,35 @@ def issue_line(issue: Issue, *, slug: str) -> IssueLine:
         tool=issue.tool,
         place=place(issue.path, issue.line),
         since=issue.created_at,
+        id=str(issue.id),
         state=issue.state,
         suppressed=issue.suppressed,
+        verdict=VERDICTS[issue.triage].lower() if issue.triage else "",
     )
+
+
+def event_line(event: Event, *, slug: str) -> EventLine:
+    """One step of an issue's history."""
+    title, icon = _EVENTS[event.event]
+    if event.triage is not None:
+        title = VERDICTS[event.triage]
+    return EventLine(
+        icon,
+        title,
+        event.created_at,
+        commit(event.commit) if event.analysis else "",
+        f"/projects/{slug}/analyses/{event.analysis}" if event.analysis else "",
+        event.actor,
+        event.reason,
+        event.until,
+    )
+
+
+def decision(title: str, one: IssueDecision | None) -> Decision | None:
+    """Why an issue does not count; None where nobody decided so."""
+    if one is None:
+        return None
+    return Decision(title, one.reason, one.author, one.created_at, one.until)
 
 
 def place(path: str | None, line: int | None) -> str:

@@ -12,24 +12,34 @@ from fastapi import APIRouter, Response
 
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.analyses import service as analyses
-from insight_cloud.app.dashboard import charts, filters, markdown, present, queries, reads, views
-from insight_cloud.app.dashboard.forms import Form, days_of, role_of, scope_options, scopes_of
+from insight_cloud.app.dashboard import charts, present, queries, reads, views
+from insight_cloud.app.dashboard.forms import (
+    Form,
+    condition_of,
+    days_of,
+    role_of,
+    scope_options,
+    scopes_of,
+)
 from insight_cloud.app.dashboard.frames import InMember, Member, faults, go, parse_id
+from insight_cloud.app.dashboard.heads import HOME, above, head_of
 from insight_cloud.app.dashboard.queries import RunState
-from insight_cloud.app.dashboard.views import Change, Counts, Crumb, Field
+from insight_cloud.app.dashboard.views import Change, Counts, Field, Option
+from insight_cloud.app.gates import service as gates
+from insight_cloud.app.gates.judge import say
 from insight_cloud.app.issues import service as issues
+from insight_cloud.app.issues.grade import LETTERS
 from insight_cloud.app.issues.models import Filter, ProjectState
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
+from insight_cloud.app.sarif.model import CATEGORIES, SEVERITIES
 from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
 
 __all__ = ["router"]
 
 router = APIRouter()
 
-_LISTED = 50
 _OF_ANALYSIS = 25
-_HOME = Crumb("Overview", "/")
 
 
 # -- overview --------------------------------------------------------------------------------
@@ -99,6 +109,8 @@ def _newest_line(one: queries.Newest, runs: dict[UUID, list[RunState]]) -> views
         fixed=one.fixed,
         open=one.open,
         not_green="" if one.complete else why,
+        verdict=one.verdict,
+        grade=one.grade,
     )
 
 
@@ -116,7 +128,7 @@ def _by_analysis(runs: Iterable[RunState]) -> dict[UUID, list[RunState]]:
 @router.get("/new")
 async def new_project(visit: InMember) -> Response:
     """Show the form for a new project."""
-    return visit.show("new_project.html", views.NewProject(), "New project", crumbs=[_HOME])
+    return visit.show("new_project.html", views.NewProject(), "New project", crumbs=[HOME])
 
 
 @router.post("/new")
@@ -130,7 +142,7 @@ async def create_project(visit: InMember, form: Form) -> Response:
     except (Invalid, Conflict) as error:
         view = views.NewProject(form=faults(error, values))
         return visit.show(
-            "new_project.html", view, "New project", crumbs=[_HOME], status=422, path="/new"
+            "new_project.html", view, "New project", crumbs=[HOME], status=422, path="/new"
         )
     if values["default_branch"] not in {"", created.default_branch}:
         try:
@@ -155,7 +167,7 @@ async def project_page(visit: InMember, slug: str, branch: str = "") -> Response
     """Show the state and the trend of a branch."""
     context = visit.context
     project = await projects.open(context, visit.caller, slug)
-    head = await _head(visit, project, tab="summary", branch=branch)
+    head = await head_of(visit, project, tab="summary", branch=branch)
     known = await reads.summary(context, project, head.branch)
     today, runs = context.now().date(), _by_analysis(known.runs)
     week = [day for day in known.days if (today - day.day).days < 7]
@@ -176,135 +188,9 @@ async def project_page(visit: InMember, slug: str, branch: str = "") -> Response
             present.analysis_line(one, slug=slug, runs=runs) for one in known.recent.items
         ),
         server_url=context.settings.server.url,
+        gate=present.gate(known.gate),
     )
-    return visit.show("project.html", view, project.name, crumbs=[_HOME])
-
-
-async def _head(
-    visit: Member, project: Project, *, tab: str, branch: str = "", page: str = ""
-) -> views.ProjectHead:
-    """The head of a project's page.
-
-    Raises:
-        Missing: the branch was never analysed, and is not the default branch either.
-    """
-    names = await reads.branches(visit.context, project)
-    if branch and branch not in {*names, project.default_branch}:
-        raise Missing(f"project {project.slug} has no analysis of a branch {branch!r}")
-    return present.head(
-        project,
-        tab=tab,
-        branch=branch,
-        branches=names,
-        page=page,
-        may_manage=_may_manage(visit, project),
-    )
-
-
-def _may_manage(visit: Member, project: Project) -> bool:
-    return visit.caller.sees_all or project.role == "maintainer"
-
-
-def _above(project: Project) -> list[Crumb]:
-    return [_HOME, Crumb(project.name, f"/projects/{project.slug}")]
-
-
-# -- issues ----------------------------------------------------------------------------------
-
-
-@router.get("/projects/{slug}/issues")
-async def issues_page(visit: InMember, slug: str) -> Response:
-    """List issues by the filters in the address."""
-    context = visit.context
-    wanted = filters.parse(visit.request.query_params)
-    project = await projects.open(context, visit.caller, slug)
-    head = await _head(visit, project, tab="issues", branch=wanted.branch, page="/issues")
-    rows, tools, page, analysed = await asyncio.gather(
-        queries.open_by_both(context.pool, project_id=project.number, branch=head.branch),
-        queries.tools(context.pool, project_id=project.number),
-        issues.page(context, project, wanted.filter, cursor=wanted.cursor or None, limit=_LISTED),
-        analyses.newest_first(context, project, branch=head.branch, limit=1),
-    )
-    path = f"/projects/{slug}/issues"
-    view = views.IssuesPage(
-        project=head,
-        filters=filters.form(wanted, path, rows=rows, tools=tools),
-        issues=tuple(present.issue_line(one, slug=slug) for one in page.items),
-        total=filters.total(wanted, rows),
-        next_href=wanted.address(path, cursor=page.next) if page.next else "",
-        first_href=wanted.address(path, cursor="") if wanted.cursor else "",
-        analysed=bool(analysed.items),
-        state=wanted.state,
-    )
-    return visit.show("issues.html", view, f"Issues of {project.name}", crumbs=[_HOME])
-
-
-@router.get("/projects/{slug}/issues/{issue}")
-async def issue_page(visit: InMember, slug: str, issue: str) -> Response:
-    """Show one issue."""
-    context, id = visit.context, parse_id(issue)  # noqa: A001 - the API's word
-    project = await projects.open(context, visit.caller, slug)
-    detail, identity, last = await asyncio.gather(
-        issues.one(context, project, id),
-        queries.identity(context.pool, project_id=project.number, id=id),
-        queries.last_seen(context.pool, project_id=project.number, id=id),
-    )
-    found = detail.issue
-    base = f"/projects/{slug}"
-    branch = "" if detail.branch == project.default_branch else detail.branch
-    events = tuple(
-        views.EventLine(
-            one.event,
-            one.created_at,
-            present.commit(one.commit),
-            f"{base}/analyses/{one.analysis}",
-        )
-        for one in detail.events
-    )
-    view = views.IssuePage(
-        project=present.head(project, branch=detail.branch),
-        href=f"{base}/issues/{id}",
-        heading=present.headline(found.message),
-        message=found.message,
-        severity=found.severity,
-        category=found.category,
-        state=found.state,
-        suppressed=found.suppressed,
-        tool=found.tool,
-        rule=found.rule,
-        rule_name=detail.rule_name,
-        rule_summary=detail.rule_summary,
-        rule_help=markdown.render(_help(detail.rule_help, detail.rule_summary)),
-        rule_uri=_web(detail.rule_help_uri),
-        rule_href=present.href(f"{base}/issues", branch=branch, tool=found.tool, rule=found.rule),
-        place=present.place(found.path, found.line),
-        path_href=present.href(f"{base}/issues", branch=branch, path=found.path)
-        if found.path
-        else "",
-        columns=present.extent(found.line, detail.end_line, detail.column, detail.end_column),
-        since=events[0].at if events else found.created_at,
-        last=views.EventLine(
-            "new", last.created_at, present.commit(last.commit), f"{base}/analyses/{last.id}"
-        )
-        if last
-        else None,
-        events=events,
-        related=present.places(detail.related),
-        flow=present.places(detail.flow),
-        tracked_by=present.tracked_by(identity, found.tool),
-    )
-    crumbs = [*_above(project), Crumb("Issues", present.href(f"{base}/issues", branch=branch))]
-    return visit.show("issue.html", view, f"{found.rule}: {view.heading}", crumbs=crumbs)
-
-
-def _help(text: str, summary: str) -> str:
-    """The help where it says more than the summary."""
-    return "" if text.strip() == summary.strip() else text
-
-
-def _web(uri: str) -> str:
-    """A tool's link where it leads to the web; anything else could run a script."""
-    return uri if uri.startswith(("https://", "http://")) else ""
+    return visit.show("project.html", view, project.name, crumbs=[HOME])
 
 
 # -- analyses --------------------------------------------------------------------------------
@@ -355,9 +241,10 @@ async def analysis_page(visit: InMember, slug: str, analysis: str) -> Response:
         fixed_href=present.href(list_path, branch=branch, state="fixed", fixed_in=id),
         new_issues=tuple(present.issue_line(one, slug=slug) for one in new_page.items),
         fixed_issues=tuple(present.issue_line(one, slug=slug) for one in fixed_page.items),
+        gate=present.gate(detail.gate),
     )
     title = f"Analysis of {view.commit[:10]}"
-    return visit.show("analysis.html", view, title, crumbs=_above(project))
+    return visit.show("analysis.html", view, title, crumbs=above(project))
 
 
 # -- settings --------------------------------------------------------------------------------
@@ -375,7 +262,14 @@ async def change_project(visit: InMember, slug: str, form: Form) -> Response:
     project = await _managed(visit, slug)
     values = form.only("name", "default_branch")
     try:
-        await projects.change(visit.context, visit.caller, slug, **values)
+        await projects.change(
+            visit.context,
+            visit.caller,
+            slug,
+            name=values["name"],
+            default_branch=values["default_branch"],
+            public_badge=bool(form.text("public_badge")),
+        )
     except Invalid as error:
         return await _settings_page(visit, project, form=faults(error, values), status=422)
     return go(f"/projects/{slug}/settings", done="saved")
@@ -448,7 +342,41 @@ async def delete_project(visit: InMember, slug: str, form: Form) -> Response:
 
 
 async def _managed(visit: Member, slug: str) -> Project:
-    return await projects.open(visit.context, visit.caller, slug, role="maintainer", scope="admin")
+    return await projects.open(visit.context, visit.caller, slug, "manage")
+
+
+@router.post("/projects/{slug}/settings/gate")
+async def add_condition(visit: InMember, slug: str, form: Form) -> Response:
+    """Demand one thing more."""
+    project = await _managed(visit, slug)
+    gate = await gates.read(visit.context, project)
+    try:
+        await gates.set_conditions(
+            visit.context, visit.caller, project, (*gate.conditions, condition_of(form))
+        )
+    except Invalid as error:
+        values = form.only("metric", "most", "grade")
+        return await _settings_page(visit, project, form=faults(error, values), status=422)
+    return go(f"/projects/{slug}/settings", done="gate-saved")
+
+
+@router.post("/projects/{slug}/settings/gate/remove")
+async def remove_condition(visit: InMember, slug: str, form: Form) -> Response:
+    """Demand one thing less; by its words, so that two at once remove no other."""
+    project = await _managed(visit, slug)
+    gate = await gates.read(visit.context, project)
+    words = form.text("words")
+    left = [one for one in gate.conditions if say(one) != words]
+    await gates.set_conditions(visit.context, visit.caller, project, left)
+    return go(f"/projects/{slug}/settings", done="gate-saved")
+
+
+@router.post("/projects/{slug}/settings/gate/reset")
+async def reset_gate(visit: InMember, slug: str) -> Response:
+    """Demand what a new project does."""
+    project = await _managed(visit, slug)
+    await gates.set_conditions(visit.context, visit.caller, project, None)
+    return go(f"/projects/{slug}/settings", done="gate-saved")
 
 
 async def _settings_page(
@@ -459,9 +387,10 @@ async def _settings_page(
     status: int = 200,
     new_token: str = "",
 ) -> Response:
-    members, tokens = await asyncio.gather(
+    members, tokens, gate = await asyncio.gather(
         projects.list_members(visit.context, visit.caller, project.slug),
         projects.list_tokens(visit.context, visit.caller, project.slug),
+        gates.read(visit.context, project),
     )
     shown = {"name": Field(project.name), "default_branch": Field(project.default_branch)}
     view = views.ProjectSettings(
@@ -478,12 +407,18 @@ async def _settings_page(
         server_url=visit.context.settings.server.url,
         form=shown | (form or {}),
         new_token=new_token,
+        gate=tuple(say(one) for one in gate.conditions),
+        gate_is_default=gate.is_default,
+        severities=tuple(Option(one, one.capitalize()) for one in SEVERITIES),
+        categories=tuple(Option(one, one.capitalize()) for one in CATEGORIES),
+        grades=LETTERS,
+        public_badge=project.public_badge,
     )
     return visit.show(
         "project_settings.html",
         view,
         f"Settings of {project.name}",
-        crumbs=[_HOME],
+        crumbs=[HOME],
         status=status,
         path=f"/projects/{project.slug}/settings",
         secret=bool(new_token),

@@ -45,6 +45,8 @@ class Newest:
     open: int
     uploader: str
     created_at: datetime
+    verdict: str
+    grade: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Seen:
 
 
 async def branches(pool: Pool, *, project_id: int) -> list[str]:
-    """The branches that were analysed, at most 200."""
+    """The branches that were analysed, pull requests left out, at most 200."""
     return await pool.fetch_all(_SQL.branches, str, project_id=project_id)
 
 

@@ -1,5 +1,6 @@
 -- name: branches
-select b.name from branches b where b.project_id = %(project_id)s order by b.name limit 200;
+select b.name from branches b
+where b.project_id = %(project_id)s and b.kind <> 'pr' order by b.name limit 200;
 
 -- name: tools
 select distinct tool from rules where project_id = %(project_id)s order by tool;
@@ -22,7 +23,8 @@ group by p.slug, d.severity;
 -- name: newest
 -- The newest analysis of the default branch of each project.
 select p.slug, b.name as branch, a.public_id as id, a.commit, a.complete, a.new + a.reopened as new,
-       a.fixed, a.open, a.uploader, a.created_at
+       a.fixed, a.open, a.uploader, a.created_at, coalesce(a.gate ->> 'verdict', '') as verdict,
+       coalesce(a.gate -> 'grade' ->> 'letter', '') as grade
 from projects p
 join branches b on b.project_id = p.id and b.name = p.default_branch
 join lateral (select * from analyses where branch_id = b.id order by id desc limit 1) a on true

@@ -18,10 +18,13 @@ from insight_cloud.app.analyses import service as analyses
 from insight_cloud.app.analyses.models import AnalysisPage
 from insight_cloud.app.dashboard import queries
 from insight_cloud.app.dashboard.queries import Newest, RuleText, RunState
+from insight_cloud.app.gates import service as gates
+from insight_cloud.app.gates.models import Result
 from insight_cloud.app.issues import service as issues
 from insight_cloud.app.issues.models import Day, ProjectState, Top
 from insight_cloud.app.projects.models import Project
 from insight_cloud.cache import Key
+from insight_cloud.core.errors import Missing
 
 __all__ = ["Overview", "Summary", "branches", "overview", "summary"]
 
@@ -51,6 +54,7 @@ class Summary:
     recent: AnalysisPage
     runs: Sequence[RunState]
     texts: Sequence[RuleText]
+    gate: Result | None
 
 
 async def overview(context: api.Context, projects: Sequence[Project]) -> Overview:
@@ -97,10 +101,19 @@ async def summary(context: api.Context, project: Project, branch: str) -> Summar
             queries.runs(pool, analyses=[one.id for one in recent.items]),
             queries.rules(pool, project_id=number, labels=[rule.name for rule in rules]),
         )
-        return Summary(rows, days, rules, paths, recent, runs, texts)
+        gate = await _gate(context, project, branch)
+        return Summary(rows, days, rules, paths, recent, runs, texts, gate)
 
     key = Key(f"{_of(project)}:summary:{context.now().date()}:{branch}", Summary)
     return await context.cache.get_or_set(key, read)
+
+
+async def _gate(context: api.Context, project: Project, branch: str) -> Result | None:
+    """How the newest analysis of a branch did; None where there is none to say it of."""
+    try:
+        return (await gates.of_branch(context, project, branch=branch)).result
+    except Missing:
+        return None
 
 
 def _of(project: Project) -> str:

@@ -6,20 +6,27 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 
-from insight_cloud.app.dashboard import account_pages, assets, operator_pages, project_pages
+from insight_cloud.app.dashboard import (
+    account_pages,
+    assets,
+    issue_pages,
+    operator_pages,
+    project_pages,
+    pull_pages,
+)
 from insight_cloud.app.dashboard.frames import error_page, refusal
 from insight_cloud.core.asgi import Receive, Scope, Send, header
 
 __all__ = ["error_page", "pages", "refusal", "router", "static"]
 
 router = APIRouter(include_in_schema=False)
-router.include_router(project_pages.router)
-router.include_router(account_pages.router)
-router.include_router(operator_pages.router)
+_PAGES = (project_pages, issue_pages, pull_pages, account_pages, operator_pages)
+for _page in _PAGES:
+    router.include_router(_page.router)
 
 pages = frozenset(
     route.path
-    for page in (project_pages, account_pages, operator_pages)
+    for page in _PAGES
     for route in page.router.routes
     if isinstance(route, APIRoute) and "GET" in (route.methods or ())
 )

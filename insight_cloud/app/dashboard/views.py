@@ -22,11 +22,15 @@ __all__ = [
     "Counts",
     "Crumb",
     "Day",
+    "Decision",
     "EventLine",
     "FailurePage",
     "Field",
     "Filters",
     "Frame",
+    "GateLine",
+    "GateView",
+    "GradeView",
     "IssueLine",
     "IssuePage",
     "IssuesPage",
@@ -40,11 +44,16 @@ __all__ = [
     "ProjectLine",
     "ProjectPage",
     "ProjectSettings",
+    "PullLine",
+    "PullPage",
+    "PullsPage",
     "Ranked",
     "Register",
     "RunLine",
     "SessionLine",
     "SignIn",
+    "SuppressionLine",
+    "SuppressionsPage",
     "TokenLine",
     "Viewer",
     "WarningLine",
@@ -181,7 +190,7 @@ class ProjectHead:
     slug: str
     name: str
     branch: str
-    tab: Literal["summary", "issues", "settings", ""] = ""
+    tab: Literal["summary", "issues", "pulls", "settings", ""] = ""
     branches: tuple[Branch, ...] = ()
     may_manage: bool = False
     branch_query: str = ""
@@ -210,7 +219,57 @@ class Option:
     count: int | None = None
 
 
+def _no_fields() -> dict[str, Field]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """Values and errors by field name; a name that is not there is an empty field."""
+
+    form: dict[str, Field] = field(default_factory=_no_fields)
+
+    def of(self, name: str) -> Field:
+        """The field called `name`."""
+        return self.form.get(name, Field())
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong with the form as a whole; empty when a field is to blame, or nothing."""
+        return self.of("").error
+
+
 # -- overview --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """One condition of a gate, and how it ended; `skipped` says why it was not judged."""
+
+    words: str
+    passed: bool = True
+    found: str = ""
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GradeView:
+    """A letter, and how it was made."""
+
+    letter: str
+    score: float
+    lines: int
+    formula: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateView:
+    """How an analysis did."""
+
+    verdict: Literal["passed", "failed", "incomplete"]
+    lines: tuple[GateLine, ...]
+    grade: GradeView | None = None
+    compared_with: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +286,8 @@ class AnalysisLine:
     fixed: int
     open: int
     not_green: str = ""
+    verdict: str = ""
+    grade: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +355,51 @@ class ProjectPage:
     top_paths: tuple[Ranked, ...]
     analyses: tuple[AnalysisLine, ...]
     server_url: str
+    gate: GateView | None = None
+
+
+# -- pull requests ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullLine:
+    """One pull request in a list: what it adds, what it fixes, how it did."""
+
+    number: int
+    href: str
+    head: str
+    base: str
+    new: Counts
+    fixed: int
+    commit: str
+    at: datetime | None
+    verdict: str = ""
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullsPage:
+    """The pull requests of a project, the newest first."""
+
+    project: ProjectHead
+    pulls: tuple[PullLine, ...]
+    server_url: str
+    next_href: str = ""
+    with_closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullPage:
+    """One pull request."""
+
+    project: ProjectHead
+    pull: PullLine
+    gate: GateView | None
+    new_issues: tuple[IssueLine, ...]
+    fixed_issues: tuple[IssueLine, ...]
+    new_href: str
+    fixed_href: str
+    analyses: tuple[AnalysisLine, ...]
 
 
 # -- issues ----------------------------------------------------------------------------------
@@ -311,8 +417,10 @@ class IssueLine:
     tool: str
     place: str
     since: datetime
+    id: str = ""
     state: Literal["open", "fixed"] = "open"
     suppressed: bool = False
+    verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,19 +431,24 @@ class Filters:
     severities: tuple[Option, ...]
     categories: tuple[Option, ...]
     tools: tuple[Option, ...]
+    mutes: tuple[Option, ...] = ()
     rule: str = ""
     path: str = ""
     q: str = ""
     branch: str = ""
     suppressed: bool = False
+    gone: bool = False
     new_in: str = ""
     fixed_in: str = ""
     active: tuple[Crumb, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IssuesPage:
-    """A page of the list. `total` is None where only a count of rows could tell it."""
+class IssuesPage(_Form):
+    """A page of the list. `total` is None where only a count of rows could tell it.
+
+    `query` is what the address asks for, for a judgement of all that fit.
+    """
 
     project: ProjectHead
     filters: Filters
@@ -345,6 +458,9 @@ class IssuesPage:
     first_href: str = ""
     analysed: bool = True
     state: Literal["open", "fixed", "all"] = "open"
+    query: str = ""
+    may_triage: bool = False
+    verdicts: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,14 +475,29 @@ class Place:
 class EventLine:
     """One step of an issue's history."""
 
-    event: Literal["new", "fixed", "reopened"]
+    icon: str
+    title: str
     at: datetime
-    commit: str
-    href: str
+    commit: str = ""
+    href: str = ""
+    actor: str = ""
+    reason: str = ""
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why an issue does not count, by whom, and until when."""
+
+    title: str
+    reason: str
+    author: str
+    at: datetime
+    until: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IssuePage:
+class IssuePage(_Form):
     """One issue: what, where, since when, why it is the same one as before, what to do."""
 
     project: ProjectHead
@@ -393,6 +524,35 @@ class IssuePage:
     related: tuple[Place, ...]
     flow: tuple[Place, ...]
     tracked_by: str
+    in_source: bool = False
+    judgement: Decision | None = None
+    suppression: Decision | None = None
+    may_triage: bool = False
+    verdicts: tuple[Option, ...] = ()
+    suppress_href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionLine:
+    """One suppression by rule and path; `href` lists what it holds back."""
+
+    id: str
+    what: str
+    reason: str
+    author: str
+    at: datetime
+    issues: int
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuppressionsPage(_Form):
+    """What the project suppresses, and the form for more."""
+
+    project: ProjectHead
+    suppressions: tuple[SuppressionLine, ...]
+    held_href: str
+    may_manage: bool = False
 
 
 # -- an analysis -----------------------------------------------------------------------------
@@ -446,6 +606,7 @@ class AnalysisPage:
     fixed_href: str
     new_issues: tuple[IssueLine, ...]
     fixed_issues: tuple[IssueLine, ...]
+    gate: GateView | None = None
 
 
 # -- settings, accounts ----------------------------------------------------------------------
@@ -487,26 +648,6 @@ class SessionLine:
     is_this: bool
 
 
-def _no_fields() -> dict[str, Field]:
-    return {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """Values and errors by field name; a name that is not there is an empty field."""
-
-    form: dict[str, Field] = field(default_factory=_no_fields)
-
-    def of(self, name: str) -> Field:
-        """The field called `name`."""
-        return self.form.get(name, Field())
-
-    @property
-    def wrong(self) -> str:
-        """What is wrong with the form as a whole; empty when a field is to blame, or nothing."""
-        return self.of("").error
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings(_Form):
     """A project's name, branch, people and tokens. `new_token` is shown this one time."""
@@ -518,6 +659,12 @@ class ProjectSettings(_Form):
     scopes: tuple[Option, ...]
     server_url: str
     new_token: str = ""
+    gate: tuple[str, ...] = ()
+    gate_is_default: bool = True
+    severities: tuple[Option, ...] = ()
+    categories: tuple[Option, ...] = ()
+    grades: tuple[str, ...] = ()
+    public_badge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

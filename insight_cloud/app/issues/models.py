@@ -14,18 +14,27 @@ __all__ = [
     "Change",
     "Counts",
     "Day",
+    "Decision",
     "Event",
     "Filter",
     "Issue",
     "IssueDetail",
     "IssuePage",
+    "Muted",
     "Place",
     "ProjectState",
     "State",
     "Top",
+    "TriageState",
 ]
 
 State = Literal["open", "fixed"]
+
+TriageState = Literal["false_positive", "wont_fix", "accepted"]
+"""What a person decided about an issue: it is none, it stays, or it stays until a date."""
+
+Muted = Literal["false_positive", "wont_fix", "accepted", "source", "rule"]
+"""Why an issue does not count: a judgement, a comment in the source, a suppression."""
 
 RANKS: dict[Severity, int] = {name: 5 - index for index, name in enumerate(SEVERITIES)}
 """How the table stores a severity: 5 is critical, 1 is info."""
@@ -46,15 +55,32 @@ class Issue:
     path: str | None
     line: int | None
     created_at: datetime
+    triage: TriageState | None
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to an issue, and the analysis that saw it."""
+    """Something that happened to an issue: the analysis that saw it, or the person who did it."""
 
-    event: Literal["new", "fixed", "reopened"]
-    analysis: UUID
+    event: Literal[
+        "new", "fixed", "reopened", "triaged", "reset", "expired", "suppressed", "unsuppressed"
+    ]
+    analysis: UUID | None
     commit: str
+    created_at: datetime
+    actor: str = ""
+    triage: TriageState | None = None
+    reason: str = ""
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who decided that an issue does not count, why, and until which day (it included)."""
+
+    reason: str
+    until: date | None
+    author: str
     created_at: datetime
 
 
@@ -85,6 +111,9 @@ class IssueDetail:
     rule_help: str
     rule_help_uri: str
     first_analysis: UUID
+    in_source: bool = False
+    judgement: Decision | None = None
+    suppression: Decision | None = None
     related: tuple[Place, ...] = ()
     flow: tuple[Place, ...] = ()
     events: tuple[Event, ...] = ()
@@ -103,8 +132,9 @@ class Filter:
     """Which issues to list; None leaves a question open.
 
     `path` is a prefix, `text` is searched in the message without regard to case. Suppressed
-    issues are listed only on request. `branch` is the project's default branch when None.
-    `new_in` and `fixed_in` name an analysis.
+    issues are listed only on request, or alone by what took them out (`muted`). `branch` is the
+    project's default branch when None. `new_in` and `fixed_in` name an analysis.
+    `gone` lists what the base of a short branch has and the branch has no longer.
     """
 
     branch: str | None = None
@@ -116,6 +146,8 @@ class Filter:
     path: str | None = None
     text: str | None = None
     suppressed: bool = False
+    muted: Muted | None = None
+    gone: bool = False
     new_in: UUID | None = None
     fixed_in: UUID | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from insight_cloud.app.issues.models import RANKS, Filter
+from insight_cloud.app.issues.models import RANKS, Filter, Muted
 from insight_cloud.database import Query, sql
 
 __all__ = ["named", "select"]
@@ -15,19 +15,47 @@ named = sql.load(Path(__file__).with_suffix(".sql"))
 _SELECT = """
 select i.id as number, i.severity as rank, i.public_id as id, r.tool, r.code as rule,
        (array['info', 'low', 'medium', 'high', 'critical'])[i.severity] as severity,
-       i.category, i.state, i.suppressed, i.message, p.path, i.line, i.created_at
+       i.category, i.state, i.suppressed, i.message, p.path, i.line, i.created_at,
+       t.state as triage
 from issues i
 join rules r on r.id = i.rule_id
 left join paths p on p.id = i.path_id
+left join triage t on t.id = i.triage_id
 where i.branch_id = %(branch_id)s"""
+
+_OF_BRANCH = "i.branch_id = %(branch_id)s"
+_GONE_FROM_BRANCH = "i.id in (select issue_id from branch_fixed where branch_id = %(branch_id)s)"
+
+_SELECT_IDS = """
+select i.id from issues i
+where i.branch_id = %(branch_id)s"""
+
+_MUTED: dict[Muted, str] = {
+    "source": "i.in_source",
+    "rule": "i.suppression_id is not null",
+    "false_positive": "i.triage_id in (select id from triage where project_id = %(project_id)s"
+    " and state = 'false_positive')",
+    "wont_fix": "i.triage_id in (select id from triage where project_id = %(project_id)s"
+    " and state = 'wont_fix')",
+    "accepted": "i.triage_id in (select id from triage where project_id = %(project_id)s"
+    " and state = 'accepted')",
+}
 
 _ORDER = " order by i.severity desc, i.id desc limit %(limit)s"
 
 
 def select(
-    wanted: Filter, *, project_id: int, branch_id: int, after: tuple[int, int] | None, limit: int
+    wanted: Filter,
+    *,
+    project_id: int,
+    branch_id: int,
+    after: tuple[int, int] | None,
+    limit: int,
+    ids_only: bool = False,
 ) -> tuple[Query, dict[str, Any]]:
     """Build the list's statement: constant fragments, values only as parameters.
+
+    With `ids_only` it lists internal numbers and nothing else.
 
     Each combination of conditions is a statement of its own, so that the planner may use a
     partial index for it. Both columns of the order run the same way: the row comparison of
@@ -35,9 +63,10 @@ def select(
     """
     conditions = {
         "state": ("i.state = '" + ("fixed" if wanted.state == "fixed" else "open") + "'")
-        if wanted.state
+        if wanted.state and not wanted.gone
         else None,
-        "suppressed": None if wanted.suppressed else "not i.suppressed",
+        "suppressed": None if wanted.suppressed or wanted.muted else "not i.suppressed",
+        f"muted_{wanted.muted}": _MUTED[wanted.muted] if wanted.muted else None,
         "severity": "i.severity = any(%(severity)s::smallint[])" if wanted.severity else None,
         "category": "i.category = %(category)s" if wanted.category else None,
         "tool": "i.rule_id in (select id from rules where project_id = %(project_id)s"
@@ -79,8 +108,11 @@ def select(
         "after_rank": after[0] if after else None,
         "after_id": after[1] if after else None,
     }
-    text = _SELECT + "".join(f"\n  and {condition}" for condition in used.values()) + _ORDER
-    return Query("_".join(["issues", *sorted(used)]), text), parameters
+    start, name = (_SELECT_IDS, "issue_ids") if ids_only else (_SELECT, "issues")
+    if wanted.gone:
+        start, name = start.replace(_OF_BRANCH, _GONE_FROM_BRANCH), f"{name}_gone"
+    text = start + "".join(f"\n  and {condition}" for condition in used.values()) + _ORDER
+    return Query("_".join([name, *sorted(used)]), text), parameters
 
 
 def _escape_like(text: str) -> str:

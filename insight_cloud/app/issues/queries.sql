@@ -1,3 +1,11 @@
+-- name: share_project
+-- Uploads hold this together; a judgement holds it alone (`own_project`), because it reads and
+-- writes the issues of every branch. Both hold it to the end of their transaction.
+select pg_advisory_xact_lock_shared(hashtextextended('issues of project', %(project_id)s));
+
+-- name: own_project
+select pg_advisory_xact_lock(hashtextextended('issues of project', %(project_id)s));
+
 -- name: upsert_rules
 -- A rule's texts follow its tool's newest version; an unchanged rule is not written.
 insert into rules (project_id, tool, code, name, summary, help, help_uri)
@@ -30,17 +38,48 @@ where project_id = %(project_id)s and path = any(%(paths)s::text[]);
 -- name: open_of_run
 -- What the branch knew of this tool and category, in the order of its code.
 select i.id, i.rule_id, r.code, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
-       i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed
+       i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed,
+       i.in_source, i.triage_id, i.suppression_id
 from issues i
 join rules r on r.id = i.rule_id and r.project_id = %(project_id)s and r.tool = %(tool)s
 left join paths p on p.id = i.path_id
 where i.branch_id = %(branch_id)s and i.state = 'open' and i.run_category = %(run_category)s
 order by i.path_id, i.line, i.id;
 
+-- name: open_at
+-- What a branch knew of this tool and category when one of its analyses was done: the first
+-- thing that happened to an issue afterwards tells what it was until then.
+with later as (
+    select distinct on (e.issue_id) e.issue_id, e.event
+    from analyses a join issue_events e on e.analysis_id = a.id
+    where a.branch_id = %(branch_id)s and a.id > %(analysis_id)s
+    order by e.issue_id, e.id
+)
+select i.id, i.rule_id, r.code, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
+       i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed,
+       i.in_source, i.triage_id, i.suppression_id
+from issues i
+join rules r on r.id = i.rule_id and r.project_id = %(project_id)s and r.tool = %(tool)s
+left join paths p on p.id = i.path_id
+left join later l on l.issue_id = i.id
+where i.branch_id = %(branch_id)s and i.run_category = %(run_category)s
+  and (l.issue_id is null and i.state = 'open' or l.event = 'fixed')
+order by i.path_id, i.line, i.id;
+
+-- name: forget_fixed
+delete from branch_fixed f using issues i, rules r
+where f.branch_id = %(branch_id)s and i.id = f.issue_id and r.id = i.rule_id
+  and r.project_id = %(project_id)s and r.tool = %(tool)s and i.run_category = %(run_category)s;
+
+-- name: keep_fixed
+insert into branch_fixed (branch_id, issue_id)
+select %(branch_id)s, id from unnest(%(ids)s::bigint[]) as id on conflict do nothing;
+
 -- name: fixed_of_run
 -- Fixed issues that a finding may have brought back: same context, or same message.
 select i.id, i.rule_id, r.code, i.path_id, p.path, i.line, i.tool_key, i.context_key, i.line_key,
-       i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed
+       i.message_key, i.end_line, i.col, i.end_col, i.severity, i.category, i.suppressed,
+       i.in_source, i.triage_id, i.suppression_id
 from issues i
 join rules r on r.id = i.rule_id
 left join paths p on p.id = i.path_id
@@ -57,18 +96,44 @@ select exists (select from issues where branch_id = %(branch_id)s and state = 'f
 update issues i
 set rule_id = u.rule_id, path_id = u.path_id, line = u.line, end_line = u.end_line, col = u.col,
     end_col = u.end_col, severity = u.severity, category = u.category,
-    suppressed = u.suppressed, tool_key = u.tool_key, context_key = u.context_key,
+    suppressed = u.suppressed, in_source = u.in_source, triage_id = u.triage_id,
+    suppression_id = u.suppression_id, tool_key = u.tool_key, context_key = u.context_key,
     line_key = u.line_key, message_key = u.message_key, message = u.message,
     details = u.details, state = 'open', fixed_analysis_id = null
 from unnest(
     %(id)s::bigint[], %(rule_id)s::bigint[], %(path_id)s::bigint[], %(line)s::int[],
     %(end_line)s::int[], %(col)s::int[], %(end_col)s::int[], %(severity)s::smallint[],
-    %(category)s::text[], %(suppressed)s::boolean[], %(tool_key)s::bigint[],
+    %(category)s::text[], %(suppressed)s::boolean[], %(in_source)s::boolean[],
+    %(triage_id)s::bigint[], %(suppression_id)s::bigint[], %(tool_key)s::bigint[],
     %(context_key)s::bigint[], %(line_key)s::bigint[], %(message_key)s::bigint[],
     %(message)s::text[], %(details)s::jsonb[]
 ) as u (id, rule_id, path_id, line, end_line, col, end_col, severity, category, suppressed,
-        tool_key, context_key, line_key, message_key, message, details)
+        in_source, triage_id, suppression_id, tool_key, context_key, line_key, message_key, message, details)
 where i.id = u.id;
+
+-- name: judged_of_run
+-- What was decided about single issues of this tool and category.
+select t.id, r.code, p.path, t.line, t.tool_key, t.context_key, t.line_key, t.message_key
+from triage t
+join rules r on r.id = t.rule_id and r.tool = %(tool)s
+left join paths p on p.id = t.path_id
+where t.project_id = %(project_id)s and t.run_category = %(run_category)s
+order by t.id;
+
+-- name: suppressions_of_tool
+select id, tool, rule, path from suppressions
+where project_id = %(project_id)s and (tool is null or tool = %(tool)s) order by id;
+
+-- name: move_triage
+-- A judgement follows its issue where the default branch moved it, so that a branch that is
+-- made afterwards finds it there.
+update triage t
+set path_id = u.path_id, line = u.line, tool_key = u.tool_key, context_key = u.context_key,
+    line_key = u.line_key, message_key = u.message_key
+from unnest(%(id)s::bigint[], %(path_id)s::bigint[], %(line)s::int[], %(tool_key)s::bigint[],
+            %(context_key)s::bigint[], %(line_key)s::bigint[], %(message_key)s::bigint[])
+    as u (id, path_id, line, tool_key, context_key, line_key, message_key)
+where t.id = u.id;
 
 -- name: close
 update issues set state = 'fixed', fixed_analysis_id = %(analysis_id)s
@@ -120,6 +185,11 @@ where b.project_id = %(project_id)s and b.name = %(branch)s;
 select i.id as number, i.public_id as id, r.tool, r.code as rule,
        (array['info', 'low', 'medium', 'high', 'critical'])[i.severity] as severity,
        i.category, i.state, i.suppressed, i.message, p.path, i.line, i.created_at,
+       t.state as triage, i.in_source,
+       t.reason as triage_reason, t.until as triage_until, t.author as triage_author,
+       t.created_at as triage_created_at, s.public_id as suppression_id,
+       s.reason as suppression_reason, s.until as suppression_until,
+       s.author as suppression_author, s.created_at as suppression_created_at,
        b.name as branch, i.end_line, i.col, i.end_col,
        r.name as rule_name, r.summary as rule_summary, r.help as rule_help,
        r.help_uri as rule_help_uri, a.public_id as first_analysis, i.details
@@ -128,11 +198,14 @@ join branches b on b.id = i.branch_id
 join rules r on r.id = i.rule_id
 join analyses a on a.id = i.first_analysis_id
 left join paths p on p.id = i.path_id
+left join triage t on t.id = i.triage_id
+left join suppressions s on s.id = i.suppression_id
 where i.public_id = %(id)s and b.project_id = %(project_id)s;
 
 -- name: events
-select e.event, a.public_id as analysis, a.commit, e.created_at
-from issue_events e join analyses a on a.id = e.analysis_id
+select e.event, a.public_id as analysis, coalesce(a.commit, '') as commit, e.created_at,
+       e.actor, e.triage, e.reason, e.until
+from issue_events e left join analyses a on a.id = e.analysis_id
 where e.issue_id = %(number)s order by e.id;
 
 -- name: trend

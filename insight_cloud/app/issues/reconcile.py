@@ -9,27 +9,41 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from insight_cloud.app.issues import identity
+from insight_cloud.app.issues.judgements import load
 from insight_cloud.app.issues.models import RANKS, Change
 from insight_cloud.app.issues.queries import named
 from insight_cloud.app.sarif.model import Finding, Location, Run
 from insight_cloud.database import Connection
 
-__all__ = ["Branch", "Ledger", "Stamp", "reconcile"]
+__all__ = ["Base", "Branch", "Ledger", "Stamp", "reconcile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a short branch is compared with: another branch, as one of its analyses left it."""
+
+    number: int
+    analysis_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """The branch that an upload is for; `hash_key` keys the fingerprints of its project."""
+    """The branch that an upload is for; `hash_key` keys the fingerprints of its project.
+
+    With a `base` it holds only its difference to that.
+    """
 
     number: int
     project_id: int
     hash_key: bytes
+    is_default: bool = False
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,24 @@ class Ledger:
         """Count `row` in (+1) or out (-1); a suppressed issue never counts."""
         if not row.suppressed:
             self.open[row.severity, row.category] += by
+
+    async def store(self, connection: Connection, *, branch_id: int, day: date) -> None:
+        """Bring the branch's counts up to date, in the transaction that changed its issues."""
+        changes = [(key, by) for key, by in self.open.items() if by]
+        await connection.execute(
+            named.add_to_branch,
+            branch_id=branch_id,
+            severities=[severity for (severity, _), _ in changes],
+            categories=[category for (_, category), _ in changes],
+            changes=[by for _, by in changes],
+        )
+        await connection.execute(
+            named.set_day,
+            branch_id=branch_id,
+            day=day,
+            new=[self.new[severity] for severity in range(1, 6)],
+            fixed=[self.fixed[severity] for severity in range(1, 6)],
+        )
 
 
 class _Counted(NamedTuple):
@@ -79,6 +111,9 @@ class _Known(NamedTuple):
     severity: int
     category: str
     suppressed: bool
+    in_source: bool
+    triage_id: int | None
+    suppression_id: int | None
 
 
 class _Found(NamedTuple):
@@ -99,6 +134,9 @@ class _Found(NamedTuple):
     message_key: int
     message: str
     details: dict[str, Any] | None
+    in_source: bool
+    triage_id: int | None = None
+    suppression_id: int | None = None
 
     def same_as(self, known: _Known) -> bool:
         """Whether the table already says all of this; texts are compared by their keys."""
@@ -116,6 +154,9 @@ class _Found(NamedTuple):
             and self.category == known.category
             and self.line_key == known.line_key
             and self.tool_key == known.tool_key
+            and self.in_source == known.in_source
+            and self.triage_id == known.triage_id
+            and self.suppression_id == known.suppression_id
         )
 
 
@@ -132,8 +173,11 @@ async def reconcile(
 ) -> Change:
     """Match the findings of `run` with the branch's issues and write only what differs.
 
-    Issues that the run no longer reports are closed, but only by a run that ended well: a
-    tool that crashed says nothing about what is fixed.
+    Issues that the run no longer reports are closed, but only by a run that ended well and
+    only where it looked: a tool that crashed says nothing about what is fixed.
+
+    On a branch with a base, what the base has too is passed over first, so the rest is what
+    the branch adds: its new issues however often it was pushed, rebased or rewritten.
     """
     rules = await _rules(connection, branch, run)
     paths = await _paths(connection, branch, run.findings)
@@ -142,25 +186,39 @@ async def reconcile(
         asyncio.to_thread(_prepare, branch, run.findings, rules, paths),
         _known(connection, named.open_of_run, branch, run),
     )
-    matched = await asyncio.to_thread(identity.match, _keys_of(known), keys)
-    kept = [(known[old], found[new]) for old, new in matched.pairs]
-    closed = [known[old] for old in matched.unmatched_known] if run.state == "ok" else []
-
-    left = [found[new] for new in matched.unmatched_found]
-    gone = await _fixed_before(connection, branch, run, left)
-    returned = await asyncio.to_thread(
-        identity.match, _keys_of(gone), [keys[new] for new in matched.unmatched_found]
+    in_base = await _in_base(connection, branch, run, keys)
+    mine = in_base.left if in_base else list(range(len(keys)))
+    matched = await asyncio.to_thread(
+        identity.match, _keys_of(known), [keys[position] for position in mine]
     )
-    back = [(gone[old], left[new]) for old, new in returned.pairs]
-    fresh = [left[new] for new in returned.unmatched_found]
+    closed = [known[old] for old in matched.unmatched_known if _looked_at(run, known[old])]
 
+    left = [mine[new] for new in matched.unmatched_found]
+    gone = await _fixed_before(connection, branch, run, [found[new] for new in left])
+    returned = await asyncio.to_thread(identity.match, _keys_of(gone), [keys[new] for new in left])
+    again = [(known[old], mine[new]) for old, new in matched.pairs]
+    again_back = [(gone[old], left[new]) for old, new in returned.pairs]
+    await _judge(connection, branch, run, keys, found, again=again + again_back)
+
+    kept = [(old, found[new]) for old, new in again]
+    back = [(old, found[new]) for old, new in again_back]
+    fresh = [found[left[new]] for new in returned.unmatched_found]
     await _insert(connection, branch, stamp, run, fresh)
     changed = [(old, new) for old, new in kept if not new.same_as(old)]
     await _rewrite(connection, changed + back)
+    if branch.is_default:
+        await _move_triage(connection, changed + back)
     await _close(connection, stamp, closed)
     await _record(connection, stamp, [old.id for old, _ in back], "reopened")
 
     _count(ledger, fresh, changed, closed, back)
+    if in_base is not None:
+        return Change(
+            new=sum(not found[position].suppressed for position in mine),
+            fixed=in_base.fixed,
+            unchanged=in_base.unchanged,
+            suppressed=in_base.suppressed + sum(found[position].suppressed for position in mine),
+        )
     return Change(
         new=sum(not row.suppressed for row in fresh),
         fixed=sum(not row.suppressed for row in closed),
@@ -233,6 +291,7 @@ def _row(
         key.message,
         finding.message,
         _details(finding),
+        finding.suppressed,
     )
 
 
@@ -273,6 +332,95 @@ def _keys_of(rows: Iterable[_Known]) -> list[identity.Key]:
         )
         for row in rows
     ]
+
+
+def _looked_at(run: Run, row: _Known) -> bool:
+    """Whether the run's silence about an issue means that it is gone."""
+    if run.state != "ok":
+        return False
+    return run.scope is None or (row.path is not None and row.path in run.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class _InBase:
+    """How a run compares with the base; `left` are the positions of what only the branch has."""
+
+    left: list[int]
+    unchanged: int
+    suppressed: int
+    fixed: int
+
+
+async def _in_base(
+    connection: Connection, branch: Branch, run: Run, keys: Sequence[identity.Key]
+) -> _InBase | None:
+    """Compare a run with the base of its branch, and keep what is fixed; None without a base."""
+    if branch.base is None:
+        return None
+    rows = await connection.fetch_all(
+        named.open_at,
+        tuple,
+        branch_id=branch.base.number,
+        analysis_id=branch.base.analysis_id,
+        project_id=branch.project_id,
+        tool=run.tool,
+        run_category=run.category,
+    )
+    there = [_Known._make(row) for row in rows]
+    matched = await asyncio.to_thread(identity.match, _keys_of(there), keys)
+    both = [there[old] for old, _ in matched.pairs]
+    gone = [there[old] for old in matched.unmatched_known if _looked_at(run, there[old])]
+    if run.state == "ok":
+        await connection.execute(
+            named.forget_fixed,
+            branch_id=branch.number,
+            project_id=branch.project_id,
+            tool=run.tool,
+            run_category=run.category,
+        )
+        await connection.execute(
+            named.keep_fixed, branch_id=branch.number, ids=[row.id for row in gone]
+        )
+    return _InBase(
+        left=matched.unmatched_found,
+        unchanged=sum(not row.suppressed for row in both),
+        suppressed=sum(row.suppressed for row in both),
+        fixed=sum(not row.suppressed for row in gone),
+    )
+
+
+async def _judge(
+    connection: Connection,
+    branch: Branch,
+    run: Run,
+    keys: Sequence[identity.Key],
+    found: list[_Found],
+    *,
+    again: Sequence[tuple[_Known, int]],
+) -> None:
+    """Give the rows of `found` what people decided about them; most runs have nothing of it."""
+    judgements = await load(
+        connection, project_id=branch.project_id, tool=run.tool, run_category=run.category
+    )
+    if not judgements.judged and not judgements.suppressions:
+        return
+    held = {new: old.triage_id for old, new in again if old.triage_id is not None}
+    triage = await asyncio.to_thread(judgements.triage, keys, held)
+    suppressor = judgements.suppressor()
+    for position, key in enumerate(keys):
+        triage_id, suppression_id = triage.get(position), suppressor(str(key.rule), key.path)
+        if triage_id is not None or suppression_id is not None:
+            found[position] = found[position]._replace(
+                suppressed=True, triage_id=triage_id, suppression_id=suppression_id
+            )
+
+
+async def _move_triage(connection: Connection, pairs: Sequence[tuple[_Known, _Found]]) -> None:
+    rows = {new.triage_id: new for _, new in pairs if new.triage_id is not None}
+    if rows:
+        columns = ("path_id", "line", "tool_key", "context_key", "line_key", "message_key")
+        values = {name: [getattr(row, name) for row in rows.values()] for name in columns}
+        await connection.execute(named.move_triage, id=list(rows), **values)
 
 
 async def _fixed_before(

@@ -17,6 +17,7 @@ from insight_cloud.app.issues.models import (
     Filter,
     IssueDetail,
     IssuePage,
+    Muted,
     ProjectState,
     State,
     Top,
@@ -87,6 +88,12 @@ async def list_issues(
     project: Slug,
     *,
     branch: Branch = None,
+    pr: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="A pull request instead of a branch.")
+    ] = None,
+    gone: Annotated[
+        bool, Query(description="What the base of the branch has, and the branch no longer.")
+    ] = False,
     state: State | Literal["all"] = "open",
     severity: Annotated[list[Severity] | None, Query(max_length=5)] = None,
     category: Category | None = None,
@@ -95,6 +102,9 @@ async def list_issues(
     path: Annotated[Text, Query(description="The beginning of the path.")] = None,
     q: Annotated[Text, Query(description="Words of the message.")] = None,
     suppressed: bool = False,
+    muted: Annotated[
+        Muted | None, Query(description="Only those that this keeps from counting.")
+    ] = None,
     new_in: Annotated[UUID | None, Query(description="First seen by this analysis.")] = None,
     fixed_in: Annotated[UUID | None, Query(description="Fixed by this analysis.")] = None,
     cursor: api.InCursor = None,
@@ -103,7 +113,8 @@ async def list_issues(
     """List issues, worst and newest first."""
     target = await projects.open(context, caller, project)
     wanted = Filter(
-        branch=branch,
+        branch=branch if pr is None else f"pull/{pr}",
+        gone=gone,
         state=None if state == "all" else state,
         severity=tuple(severity or ()),
         category=category,
@@ -112,6 +123,7 @@ async def list_issues(
         path=path,
         text=q,
         suppressed=suppressed,
+        muted=muted,
         new_in=new_in,
         fixed_in=fixed_in,
     )

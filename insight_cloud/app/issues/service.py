@@ -15,6 +15,7 @@ from insight_cloud.app.issues import queries
 from insight_cloud.app.issues.models import (
     Counts,
     Day,
+    Decision,
     Event,
     Filter,
     Issue,
@@ -27,8 +28,9 @@ from insight_cloud.app.issues.models import (
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif.model import SEVERITIES, Severity
 from insight_cloud.core.errors import Missing
+from insight_cloud.database.statements import Statements
 
-__all__ = ["counts", "one", "overview", "page", "top", "trend"]
+__all__ = ["counts", "numbers", "one", "overview", "page", "top", "trend"]
 
 
 async def page(
@@ -62,6 +64,26 @@ async def page(
         tuple(map(_bare, rows[:limit])),
         api.cursor(last.rank, last.number) if last else None,
     )
+
+
+async def numbers(db: Statements, project: Project, wanted: Filter, *, limit: int) -> list[int]:
+    """The internal numbers of the issues that fit, at most `limit`."""
+    branch_id: int | None = await db.fetch_value(
+        queries.named.branch_id,
+        project_id=project.number,
+        branch=wanted.branch or project.default_branch,
+    )
+    if branch_id is None:
+        return []
+    query, parameters = queries.select(
+        wanted,
+        project_id=project.number,
+        branch_id=branch_id,
+        after=None,
+        limit=limit,
+        ids_only=True,
+    )
+    return await db.fetch_all(query, int, **parameters)
 
 
 async def one(context: api.Context, project: Project, id: UUID) -> IssueDetail:  # noqa: A002 - the API's word
@@ -209,6 +231,16 @@ class _DetailRow(Issue):
     rule_help: str
     rule_help_uri: str
     first_analysis: UUID
+    in_source: bool
+    triage_reason: str | None
+    triage_until: date | None
+    triage_author: str | None
+    triage_created_at: datetime | None
+    suppression_id: UUID | None
+    suppression_reason: str | None
+    suppression_until: date | None
+    suppression_author: str | None
+    suppression_created_at: datetime | None
     details: dict[str, Any] | None
 
     def detail(self, events: tuple[Event, ...]) -> IssueDetail:
@@ -224,10 +256,29 @@ class _DetailRow(Issue):
             rule_help=self.rule_help,
             rule_help_uri=self.rule_help_uri,
             first_analysis=self.first_analysis,
+            in_source=self.in_source,
+            judgement=_decision(
+                self.triage_reason, self.triage_until, self.triage_author, self.triage_created_at
+            ),
+            suppression=_decision(
+                self.suppression_reason,
+                self.suppression_until,
+                self.suppression_author,
+                self.suppression_created_at,
+            ),
             related=_places(details.get("related", ())),
             flow=_places(details.get("flow", ())),
             events=events,
         )
+
+
+def _decision(
+    reason: str | None, until: date | None, author: str | None, created_at: datetime | None
+) -> Decision | None:
+    """The decision of an outer join; None where there was no row."""
+    if reason is None or author is None or created_at is None:
+        return None
+    return Decision(reason, until, author, created_at)
 
 
 def _places(stored: Sequence[dict[str, Any]]) -> tuple[Place, ...]:

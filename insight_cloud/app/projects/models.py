@@ -22,6 +22,7 @@ class PublicProject:
     default_branch: str
     created_at: datetime
     role: Role | None
+    public_badge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Project:
         id: what the outside knows it by, besides the slug.
         hash_key: 32 random bytes that key the identities of this project's issues.
         role: the caller's role as a member; None for an administrator or operator who is none.
+        public_badge: whether everybody may see the verdict about its branches.
         version: grows with every change of what is known about the project.
     """
 
@@ -45,6 +47,7 @@ class Project:
     created_at: datetime
     role: Role | None
     version: int = 0
+    public_badge: bool = False
 
     @property
     def public(self) -> PublicProject:
@@ -56,6 +59,7 @@ class Project:
             default_branch=self.default_branch,
             created_at=self.created_at,
             role=self.role,
+            public_badge=self.public_badge,
         )
 
 

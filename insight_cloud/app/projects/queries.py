@@ -60,11 +60,20 @@ async def list_after(
 
 
 async def change(
-    db: Statements, *, project_id: int, name: str | None, default_branch: str | None
+    db: Statements,
+    *,
+    project_id: int,
+    name: str | None,
+    default_branch: str | None,
+    public_badge: bool | None,
 ) -> None:
     """Set what is not None."""
     await db.execute(
-        _SQL.change_project, project_id=project_id, name=name, default_branch=default_branch
+        _SQL.change_project,
+        project_id=project_id,
+        name=name,
+        default_branch=default_branch,
+        public_badge=public_badge,
     )
 
 

@@ -2,7 +2,7 @@
 
 -- name: find_project
 select p.id as number, p.public_id as id, p.slug, p.name, p.default_branch, p.hash_key,
-    p.created_at, m.role, p.version
+    p.created_at, m.role, p.version, p.public_badge
 from projects p
 left join members m on m.project_id = p.id and m.user_id = %(user_id)s
 where p.slug = %(slug)s;
@@ -15,7 +15,7 @@ returning id;
 
 -- name: list_projects_of_member
 select p.id as number, p.public_id as id, p.slug, p.name, p.default_branch, p.hash_key,
-    p.created_at, m.role, p.version
+    p.created_at, m.role, p.version, p.public_badge
 from members m join projects p on p.id = m.project_id
 where m.user_id = %(user_id)s and p.slug > %(after)s
     and (%(project_id)s::bigint is null or p.id = %(project_id)s)
@@ -23,7 +23,7 @@ order by p.slug limit %(limit)s::bigint;
 
 -- name: list_all_projects
 select p.id as number, p.public_id as id, p.slug, p.name, p.default_branch, p.hash_key,
-    p.created_at, m.role, p.version
+    p.created_at, m.role, p.version, p.public_badge
 from projects p left join members m on m.project_id = p.id and m.user_id = %(user_id)s
 where p.slug > %(after)s and (%(project_id)s::bigint is null or p.id = %(project_id)s)
 order by p.slug limit %(limit)s::bigint;
@@ -32,6 +32,7 @@ order by p.slug limit %(limit)s::bigint;
 update projects set
     name = coalesce(%(name)s, name),
     default_branch = coalesce(%(default_branch)s, default_branch),
+    public_badge = coalesce(%(public_badge)s, public_badge),
     version = version + 1
 where id = %(project_id)s;
 

@@ -39,6 +39,9 @@ class ProjectChange(_Body):
 
     name: str | None = Field(default=None, min_length=1, max_length=NAME_LIMIT)
     default_branch: str | None = Field(default=None, min_length=1, max_length=200)
+    public_badge: bool | None = Field(
+        default=None, description="Whether everybody may see the verdict about its branches."
+    )
 
 
 class Membership(_Body):
@@ -107,9 +110,14 @@ async def change_project(
     project: Slug,
     body: ProjectChange,
 ) -> Response:
-    """Rename a project or choose its default branch; for maintainers."""
+    """Rename a project, choose its default branch, show its badge; for maintainers."""
     changed = await service.change(
-        context, caller, project, name=body.name, default_branch=body.default_branch
+        context,
+        caller,
+        project,
+        name=body.name,
+        default_branch=body.default_branch,
+        public_badge=body.public_badge,
     )
     return reply(request, changed.public)
 

@@ -10,9 +10,10 @@ import re
 import secrets
 from uuid import UUID
 
-from insight_cloud.app.accounts import rules
+from insight_cloud.app.accounts import policy, rules
 from insight_cloud.app.accounts import service as accounts
-from insight_cloud.app.accounts.models import ApiToken, Caller, Role, Scope
+from insight_cloud.app.accounts.models import ApiToken, Caller, Role
+from insight_cloud.app.accounts.policy import Right
 from insight_cloud.app.api import Context, cursor, position
 from insight_cloud.app.projects import queries
 from insight_cloud.app.projects.models import Member, Project, ProjectPage
@@ -33,11 +34,11 @@ __all__ = [
     "remove_member",
     "revoke_token",
     "visible",
+    "with_badge",
 ]
 
 MEMBERS_LIMIT = 1_000
 _SLUG = re.compile(rules.SLUG_PATTERN, re.ASCII)
-_ROLES: tuple[Role, ...] = ("viewer", "triager", "maintainer")
 _HASH_KEY_BYTES = 32
 _BRANCH_LIMIT = 200
 
@@ -46,11 +47,9 @@ async def open(  # noqa: A001 - projects.open is what one does with a project
     context: Context,
     caller: Caller,
     slug: str,
-    *,
-    role: Role = "viewer",
-    scope: Scope = "read",
+    right: Right = "read",
 ) -> Project:
-    """Let the caller into a project, to do what takes at least `role` and `scope`.
+    """Let the caller into a project, to use `right` there (`accounts.policy.NEEDS`).
 
     Raises:
         Missing: there is no such project, or the caller may not know that there is.
@@ -62,9 +61,10 @@ async def open(  # noqa: A001 - projects.open is what one does with a project
     present = None if project is None else _role(caller, project)
     if project is None or present is None:
         raise Missing(f"there is no project {slug!r} that you may see")
-    accounts.require(caller, scope)
-    if _ROLES.index(present) < _ROLES.index(role):
-        raise Refused(f"this takes the role {role} in {slug!r}, and you are its {present}")
+    need = policy.NEEDS[right]
+    accounts.require(caller, need.scope)
+    if not policy.at_least(present, need.role):
+        raise Refused(f"this takes the role {need.role} in {slug!r}, and you are its {present}")
     return project
 
 
@@ -100,7 +100,23 @@ async def ensure(context: Context, caller: Caller, slug: str) -> Project:
         if created is not None:
             return created
     # It was there, or somebody else was quicker: the rules for everybody apply.
-    return await open(context, caller, slug, role="triager", scope="ingest")
+    return await open(context, caller, slug, "upload")
+
+
+async def with_badge(context: Context, caller: Caller | None, slug: str) -> Project:
+    """Open a project whose badge the caller may see: everybody, where the project says so.
+
+    Raises:
+        Missing: there is no such project, or the caller may not know that there is.
+    """
+    project = None
+    if _SLUG.fullmatch(slug):
+        project = await queries.find(context.pool, slug=slug, user_id=None)
+    if project is not None and project.public_badge:
+        return project
+    if caller is None:
+        raise Missing(f"there is no project {slug!r} that you may see")
+    return await open(context, caller, slug)
 
 
 async def list_projects(
@@ -138,22 +154,26 @@ async def change(
     *,
     name: str | None = None,
     default_branch: str | None = None,
+    public_badge: bool | None = None,
 ) -> Project:
-    """Rename a project or choose its default branch; None leaves as it is. For maintainers.
+    """Rename a project, choose its default branch, show its badge to all. For maintainers.
+
+    What is None stays as it is.
 
     Raises:
         Missing: as in `open`.
         Refused: as in `open`.
         Invalid: the name or the branch cannot be used.
     """
-    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    project = await open(context, caller, slug, "manage")
     await queries.change(
         context.pool,
         project_id=project.number,
         name=None if name is None else rules.name(name),
         default_branch=None if default_branch is None else _branch(default_branch),
+        public_badge=public_badge,
     )
-    return await open(context, caller, slug, role="maintainer", scope="admin")
+    return await open(context, caller, slug, "manage")
 
 
 async def delete(context: Context, caller: Caller, slug: str) -> None:
@@ -163,7 +183,7 @@ async def delete(context: Context, caller: Caller, slug: str) -> None:
         Missing: as in `open`.
         Refused: as in `open`.
     """
-    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    project = await open(context, caller, slug, "manage")
     await queries.delete(context.pool, project_id=project.number)
 
 
@@ -188,7 +208,7 @@ async def put_member(
         Refused: as in `open`.
         Conflict: the project would have no maintainer, or too many members.
     """
-    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    project = await open(context, caller, slug, "manage")
     async with context.pool.transaction() as db:
         await _lock(db, project)
         user_id = await queries.find_user(db, email=_address(email))
@@ -213,8 +233,7 @@ async def remove_member(context: Context, caller: Caller, slug: str, *, email: s
         Conflict: the project would have no maintainer.
     """
     leaves = caller.kind != "token" and caller.email.lower() == email.strip().lower()
-    role: Role = "viewer" if leaves else "maintainer"
-    project = await open(context, caller, slug, role=role, scope="admin")
+    project = await open(context, caller, slug, "leave" if leaves else "manage")
     async with context.pool.transaction() as db:
         await _lock(db, project)
         member = await queries.find_member(db, project_id=project.number, email=_address(email))
@@ -231,7 +250,7 @@ async def list_tokens(context: Context, caller: Caller, slug: str) -> list[ApiTo
         Missing: as in `open`.
         Refused: as in `open`.
     """
-    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    project = await open(context, caller, slug, "manage")
     return await accounts.list_tokens_of_project(context, project.number)
 
 
@@ -242,7 +261,7 @@ async def revoke_token(context: Context, caller: Caller, slug: str, token_id: UU
         Missing: as in `open`, or the project has no such token.
         Refused: as in `open`.
     """
-    project = await open(context, caller, slug, role="maintainer", scope="admin")
+    project = await open(context, caller, slug, "manage")
     await accounts.revoke_token_of_project(context, project.number, token_id)
 
 

@@ -103,7 +103,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One tool's run: who, how it ended (`detail` says why when not ok), what it found.
 
     `category` is SARIF's automation id: two runs of a tool with different categories are
-    tracked apart.
+    tracked apart. `scope` are the paths that it looked at, None for all of them: only there
+    does its silence mean that something is fixed.
     """
 
     tool: str
@@ -114,6 +115,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     rules: tuple[Rule, ...] = ()
     findings: tuple[Finding, ...] = ()
+    scope: frozenset[str] | None = None
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):

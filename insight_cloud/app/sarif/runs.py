@@ -22,13 +22,16 @@ from insight_cloud.app.sarif.rules import Book, Entry, Part
 from insight_cloud.app.sarif.warned import Warnings
 from insight_cloud.core.errors import Invalid, TooLarge
 
-__all__ = ["OUR_DETAIL", "OUR_STATE", "RunReader"]
+__all__ = ["OUR_DETAIL", "OUR_SCOPE", "OUR_STATE", "RunReader"]
 
 OUR_STATE = "insightState"
 """Invocation property in which our writer keeps `skipped` and `timed_out`."""
 
 OUR_DETAIL = "insightDetail"
 """Invocation property in which our writer keeps the detail."""
+
+OUR_SCOPE = "insightScope"
+"""Invocation property in which our writer keeps the paths that a run looked at, if not all."""
 
 _OUR_STATES: dict[str, RunState] = {
     "skipped": "skipped",
@@ -86,6 +89,7 @@ class RunReader:
             detail=detail,
             rules=tuple(self._rule(entry) for entry in results.used.values()),
             findings=findings,
+            scope=self._scope(),
         )
 
     # -- results
@@ -261,6 +265,14 @@ class RunReader:
         if self._raw_results is None and not succeeded:
             return "skipped", "The log holds no results array: nothing was analysed."
         return "ok", ""
+
+    def _scope(self) -> frozenset[str] | None:
+        """The paths that the run looked at; None stands for all, as every other tool means it."""
+        for invocation in self._invocations:
+            scope = (invocation.properties or {}).get(OUR_SCOPE)
+            if isinstance(scope, list):
+                return frozenset(path for path in scope if isinstance(path, str))
+        return None
 
     def _failed(self, invocation: wire.Invocation) -> bool:
         errors = [n for n in invocation.tool_execution_notifications or [] if n.level == "error"]

@@ -16,7 +16,7 @@ import msgspec
 from insight_cloud.app.sarif.messages import literal
 from insight_cloud.app.sarif.model import SEVERITIES, Finding, Location, Rule, Run, Severity
 from insight_cloud.app.sarif.results import OUR_CONTEXT, OUR_LINE, OUR_PROJECT
-from insight_cloud.app.sarif.runs import OUR_DETAIL, OUR_STATE
+from insight_cloud.app.sarif.runs import OUR_DETAIL, OUR_SCOPE, OUR_STATE
 from insight_cloud.app.sarif.severity import OUR_CATEGORY, OUR_SEVERITY
 
 __all__ = ["log"]
@@ -72,7 +72,8 @@ def _run(run: Run) -> Object:
 def _invocation(run: Run) -> Object:
     """How the run ended. A run that was skipped is no failure, and yet it found nothing."""
     if run.state == "ok":
-        return {"executionSuccessful": True}
+        scope: Object = {} if run.scope is None else {OUR_SCOPE: sorted(run.scope)}
+        return {"executionSuccessful": True} | ({"properties": scope} if scope else {})
     level = "warning" if run.state == "skipped" else "error"
     said = run.detail or f"The run was {run.state.replace('_', ' ')}."
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -52,15 +53,17 @@ class Site:
     time: list[datetime] = field(default_factory=lambda: [START])
 
     async def upload(
-        self, body: bytes, *, commit: str = "", branch: str | None = None, **others: str
+        self, body: bytes, *, commit: str = "", branch: str | None = None, **others: Any
     ) -> Submission:
         """Send a log."""
         upload = Upload(branch=branch, commit=commit, **others)
         return await service.ingest(self.context, self.caller, self.project.slug, upload, body)
 
-    async def analyse(self, *runs: Run, commit: str = "", branch: str | None = None) -> Submission:
+    async def analyse(
+        self, *runs: Run, commit: str = "", branch: str | None = None, **others: Any
+    ) -> Submission:
         """Send a log of `runs`."""
-        return await self.upload(write.log(runs), commit=commit, branch=branch)
+        return await self.upload(write.log(runs), commit=commit, branch=branch, **others)
 
     async def issues(self, **wanted: object) -> Sequence[Issue]:
         """List issues, open ones by default."""

@@ -244,6 +244,7 @@ FILTERS = views.Filters(
     categories=options(("security", 56), ("runtime", 80), ("complexity", 103)),
     tools=options(("ruff", None), ("lizard", None)),
 )
+VERDICTS = options(("false_positive", None), ("accepted", None), ("open", None))
 ISSUES_PAGE = views.IssuesPage(
     project=replace(HEAD, tab="issues"),
     filters=FILTERS,
@@ -253,6 +254,9 @@ ISSUES_PAGE = views.IssuesPage(
 )
 FILTERED = replace(
     ISSUES_PAGE,
+    may_triage=True,
+    verdicts=VERDICTS,
+    query="q=timeout&path=src/",
     filters=replace(
         FILTERS,
         q="timeout",
@@ -284,8 +288,8 @@ requests.get("https://www.example.com/a/long/address/that/has/to/wrap/on/a/phone
 """
 
 
-def event(kind: Any, at: datetime) -> views.EventLine:
-    return views.EventLine(kind, at, "3f2a91bc04d7e6a1", "/projects/payments/analyses/1")
+def event(icon: str, title: str, at: datetime) -> views.EventLine:
+    return views.EventLine(icon, title, at, "3f2a91bc04d7e6a1", "/projects/payments/analyses/1")
 
 
 ISSUE = views.IssuePage(
@@ -308,11 +312,14 @@ ISSUE = views.IssuePage(
     path_href="/projects/payments/issues?path=src/api/client.py",
     columns="line 42, columns 5 to 29",
     since=ago(days=31),
-    last=event("new", ago(minutes=12)),
+    last=event("new", "Last seen", ago(minutes=12)),
     events=(
-        event("new", ago(days=31)),
-        event("fixed", ago(days=12)),
-        event("reopened", ago(days=3)),
+        event("new", "First reported", ago(days=31)),
+        event("fixed", "Fixed", ago(days=12)),
+        event("reopened", "Came back", ago(days=3)),
+        views.EventLine(
+            "judged", "Accepted", ago(days=2), actor="Ada", reason="Known", until=NOW.date()
+        ),
     ),
     related=(views.Place("src/api/session.py:12", "the session is made here"),),
     flow=(
@@ -399,6 +406,27 @@ ACCOUNT = views.Account(
     server_url=URL,
     new_token="ins_9fK2hJ3mPq8sT7vXw4zB5cD6fG1hJ2kL3mN4pQ5r",
 )
+GATE = views.GateView(
+    verdict="failed",
+    lines=(
+        views.GateLine("Every tool finished", found="yes"),
+        views.GateLine("No new critical or high issues", passed=False, found="3"),
+        views.GateLine("Grade B or better", skipped="the upload did not say"),
+    ),
+    grade=views.GradeView("C", 6.2, 12_400, "10 × critical ÷ lines"),  # noqa: RUF001 - times
+    compared_with="main at 3f2a91bc04d7",
+)
+PULL = views.PullLine(
+    number=17,
+    href="/projects/payments/pulls/17",
+    head="feature/timeouts",
+    base="main",
+    new=Counts(0, 3, 1, 0, 2),
+    fixed=4,
+    commit="3f2a91bc04d7e6a1",
+    at=ago(hours=2),
+    verdict="failed",
+)
 CRUMBS = (views.Crumb("Overview", "/"), views.Crumb("Payments", "/projects/payments"))
 TO_ISSUES = (*CRUMBS, views.Crumb("Issues", "/projects/payments/issues"))
 
@@ -432,6 +460,77 @@ PAGES: dict[str, tuple[str, Frame, Any]] = {
         replace(FILTERED, issues=(), next_href="", first_href=""),
     ),
     "issue": ("issue.html", frame("S113", crumbs=TO_ISSUES), ISSUE),
+    "issue-judged": (
+        "issue.html",
+        frame("S113", crumbs=TO_ISSUES),
+        replace(
+            ISSUE,
+            suppressed=True,
+            may_triage=True,
+            verdicts=VERDICTS,
+            judgement=views.Decision("Accepted", "Known", "Ada", ago(days=2), NOW.date()),
+            suppression=views.Decision("Suppressed by a rule", "Generated", "Ada", ago(days=1)),
+            suppress_href="/projects/payments/suppressions",
+            form={"reason": views.Field("x", "Is needed."), "verdict": views.Field("", "Choose.")},
+        ),
+    ),
+    "suppressions": (
+        "suppressions.html",
+        frame("Suppressions", crumbs=TO_ISSUES),
+        views.SuppressionsPage(
+            project=HEAD,
+            suppressions=(
+                views.SuppressionLine("1", "ruff S101 in tests/**", "Tests", "Ada", NOW, 214),
+                views.SuppressionLine("2", "gen/", "Made", "Eve", NOW, 0, NOW.date()),
+            ),
+            held_href="/projects/payments/issues?muted=rule",
+            may_manage=True,
+        ),
+    ),
+    "suppressions-none": (
+        "suppressions.html",
+        frame("Suppressions", crumbs=TO_ISSUES),
+        views.SuppressionsPage(project=HEAD, suppressions=(), held_href="/"),
+    ),
+    "pulls": (
+        "pulls.html",
+        frame("Pull requests", crumbs=CRUMBS[:1]),
+        views.PullsPage(
+            project=replace(HEAD, tab="pulls"),
+            pulls=(PULL, replace(PULL, number=16, verdict="incomplete", closed=True)),
+            server_url="https://insight.example",
+            next_href="/projects/payments/pulls?cursor=x",
+        ),
+    ),
+    "pulls-none": (
+        "pulls.html",
+        frame("Pull requests", crumbs=CRUMBS[:1]),
+        views.PullsPage(project=HEAD, pulls=(), server_url="https://insight.example"),
+    ),
+    "pull": (
+        "pull.html",
+        frame("Pull request 17", crumbs=CRUMBS),
+        views.PullPage(
+            project=HEAD,
+            pull=PULL,
+            gate=GATE,
+            new_issues=ISSUES[:2],
+            fixed_issues=(),
+            new_href="/projects/payments/issues?branch=pull/17",
+            fixed_href="/projects/payments/issues?branch=pull/17&gone=1",
+            analyses=(COMPLETE,),
+        ),
+    ),
+    "analysis-gate": (
+        "analysis.html",
+        frame("Analysis", crumbs=CRUMBS),
+        replace(ANALYSIS, gate=replace(GATE, verdict="passed", lines=())),
+    ),
+    "project-gate": (
+        "project.html",
+        frame("Payments", path="/projects/payments", crumbs=CRUMBS[:1]),
+        replace(PROJECT, gate=GATE),
+    ),
     "analysis": ("analysis.html", frame("Analysis", crumbs=CRUMBS), ANALYSIS),
     "project-settings": (
         "project_settings.html",

@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,6 +31,8 @@ from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import write
 from insight_cloud.app.sarif.model import Category, Finding, Location, Rule, Run, Severity
+from insight_cloud.app.triage import service as triage
+from insight_cloud.app.triage.models import Selection, Verdict
 from insight_cloud.database import Pool
 from insight_cloud.ratelimit import RateLimitSettings
 from insight_cloud.settings import ServerSettings, Settings
@@ -178,6 +181,7 @@ async def _settle(town: Town) -> None:
         town.context, ada, "payments", email="evil@example.org", role="triager"
     )
     await projects.create(town.context, grace, slug="private", name="Private")
+    await _judgements(town, ada)
     await accounts.add_token(
         town.context, ada, name=EVIL, scopes=["ingest"], project="payments", days=90
     )
@@ -201,6 +205,9 @@ async def _payments(town: Town, ada: Caller) -> None:
         minutes=5,
     )
     await _analyse(town, ada, project, 1, _findings(30), branch="release/<b>2.4</b>")
+    await _analyse(
+        town, ada, project, 0, _findings(71)[3:], branch="topic/<b>x</b>", pr=17, minutes=3
+    )
     town.ids |= {
         "complete": str(last.analysis.id),
         "evil-analysis": str(evil.analysis.id),
@@ -214,6 +221,21 @@ async def _payments(town: Town, ada: Caller) -> None:
         "fixed": Filter(state="fixed"),
     }.items():
         town.ids[name] = str((await _first(town, project, wanted)).id)
+
+
+async def _judgements(town: Town, ada: Caller) -> None:
+    """One issue judged, one rule suppressed, both with names and reasons that hold HTML."""
+    project = await projects.open(town.context, ada, "payments", "triage")
+    chosen = Selection(ids=(UUID(town.ids["long"]),))
+    day = town.context.now().date() + timedelta(days=30)
+    await triage.judge(
+        town.context, ada, project, chosen, Verdict("accepted", f"known {EVIL}", day)
+    )
+    await triage.add_suppression(
+        town.context, ada, project, rule="D103", path="src/legacy/**", reason=f"old code {EVIL}"
+    )
+    held = Filter(muted="rule")
+    town.ids["suppressed"] = str((await _first(town, project, held)).id)
 
 
 async def _others(town: Town, ada: Caller) -> None:
@@ -241,12 +263,13 @@ async def _analyse(
     branch: str | None = None,
     commit: str = "",
     minutes: int = 42,
+    pr: int | None = None,
 ) -> Submission:
     """Upload what was found `days_ago`."""
     then = datetime.now(UTC) - timedelta(days=days_ago, minutes=minutes)
     context = api.Context(town.context.pool, town.context.settings, now=lambda: then)
     commit = commit or hashlib.sha1(f"{project.slug}{then}".encode()).hexdigest()
-    upload = Upload(branch=branch, commit=commit)
+    upload = Upload(branch=branch, commit=commit, pr=pr, lines=12_345)
     body = write.log([*_runs(findings), *extra])
     return await analyses.ingest(context, caller, project.slug, upload, body)
 

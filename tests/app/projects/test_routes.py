@@ -25,7 +25,15 @@ async def test_a_project_is_made_shown_changed_and_deleted(house: House) -> None
     shown = await house.http.get("/api/v1/projects/demo", headers=ada)
     assert shown.status_code == 200
     project = shown.json()
-    assert set(project) == {"id", "slug", "name", "default_branch", "created_at", "role"}
+    assert set(project) == {
+        "id",
+        "slug",
+        "name",
+        "default_branch",
+        "created_at",
+        "role",
+        "public_badge",
+    }
     assert (project["slug"], project["role"]) == ("demo", "maintainer")
     same = await house.http.get(
         "/api/v1/projects/demo", headers=ada | {"if-none-match": shown.headers["etag"]}

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from insight_cloud.app.accounts import policy
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.models import Caller, Role, Scope
 from insight_cloud.app.projects import service
@@ -54,7 +55,7 @@ async def test_whoever_makes_a_project_maintains_it(house: House) -> None:
     assert len(project.hash_key) == 32
     assert project.hash_key.hex() not in repr(project)
     assert not hasattr(project.public, "hash_key")
-    assert await service.open(house.context, ada, "demo", role="maintainer") == project
+    assert await service.open(house.context, ada, "demo", "manage") == project
 
 
 async def test_no_two_projects_share_a_key(house: House) -> None:
@@ -104,7 +105,7 @@ async def test_an_operators_upload_makes_a_project_that_administrators_see(house
     operator = await _operator(house, "ingest")
     await service.ensure(house.context, operator, "demo")
     await service.ensure(house.context, operator, "demo")
-    assert (await service.open(house.context, ada, "demo", role="maintainer")).role is None
+    assert (await service.open(house.context, ada, "demo", "manage")).role is None
     with pytest.raises(Missing):
         await service.open(house.context, bob, "demo")
 
@@ -163,7 +164,7 @@ async def test_another_teams_project_looks_like_none(house: House) -> None:
     said = []
     for slug in ("demo", "none"):
         with pytest.raises(Missing) as missing:
-            await service.open(house.context, bob, slug, role="maintainer", scope="admin")
+            await service.open(house.context, bob, slug, "manage")
         said.append(str(missing.value).replace(slug, "SLUG"))
     assert said[0] == said[1]
 
@@ -174,12 +175,12 @@ async def test_each_role_includes_those_before_it(house: House) -> None:
     roles: tuple[Role, ...] = ("viewer", "triager", "maintainer")
     for present, role in enumerate(roles):
         await service.put_member(house.context, ada, "demo", email="bob@example.com", role=role)
-        for needed, one in enumerate(roles):
-            if needed <= present:
-                await service.open(house.context, bob, "demo", role=one)
+        for right, need in policy.NEEDS.items():
+            if roles.index(need.role) <= present:
+                await service.open(house.context, bob, "demo", right)
             else:
-                with pytest.raises(Refused, match=one):
-                    await service.open(house.context, bob, "demo", role=one)
+                with pytest.raises(Refused, match=need.role):
+                    await service.open(house.context, bob, "demo", right)
 
 
 async def test_no_scope_includes_another(house: House) -> None:
@@ -188,12 +189,12 @@ async def test_no_scope_includes_another(house: House) -> None:
     every: tuple[Scope, ...] = ("ingest", "read", "triage", "admin")
     for had in every:
         token = await _token(house, ada, had)
-        for scope in every:
-            if scope == had:
-                await service.open(house.context, token, "demo", scope=scope)
+        for right, need in policy.NEEDS.items():
+            if need.scope == had:
+                await service.open(house.context, token, "demo", right)
             else:
-                with pytest.raises(Refused, match=scope):
-                    await service.open(house.context, token, "demo", scope=scope)
+                with pytest.raises(Refused, match=need.scope):
+                    await service.open(house.context, token, "demo", right)
 
 
 async def test_a_token_loses_what_its_owner_loses(house: House) -> None:
@@ -201,10 +202,10 @@ async def test_a_token_loses_what_its_owner_loses(house: House) -> None:
     await service.create(house.context, ada, slug="demo", name="x")
     await service.put_member(house.context, ada, "demo", email="bob@example.com", role="maintainer")
     token = await _token(house, bob, "read", "admin", project="demo")
-    await service.open(house.context, token, "demo", role="maintainer", scope="admin")
+    await service.open(house.context, token, "demo", "manage")
     await service.put_member(house.context, ada, "demo", email="bob@example.com", role="viewer")
     with pytest.raises(Refused):
-        await service.open(house.context, token, "demo", role="maintainer", scope="admin")
+        await service.open(house.context, token, "demo", "manage")
     await service.remove_member(house.context, ada, "demo", email="bob@example.com")
     with pytest.raises(Missing):
         await service.open(house.context, token, "demo")
@@ -213,11 +214,11 @@ async def test_a_token_loses_what_its_owner_loses(house: House) -> None:
 async def test_administrators_see_all_and_their_reading_tokens_too(house: House) -> None:
     ada, root = await house.caller("ada"), await house.caller("root", is_admin=True)
     await service.create(house.context, ada, slug="demo", name="x")
-    await service.open(house.context, root, "demo", role="maintainer", scope="admin")
+    await service.open(house.context, root, "demo", "manage")
     token = await _token(house, root, "read")
     await service.open(house.context, token, "demo")
     with pytest.raises(Refused):
-        await service.open(house.context, token, "demo", scope="admin")
+        await service.open(house.context, token, "demo", "manage")
 
 
 # -- listing ---------------------------------------------------------------------------------

@@ -44,6 +44,18 @@
     check();
   }
 
+  // What is ticked is counted beside the form that judges it.
+  const judging = $("form[data-judge]");
+  if (judging) {
+    const count = judging.querySelector("[data-chosen]");
+    const show = () => {
+      const ticked = judging.querySelectorAll("[name=ids]:checked").length;
+      count.textContent = ticked ? ` (${ticked} ticked)` : "";
+    };
+    judging.addEventListener("change", show);
+    addEventListener("pageshow", show);
+  }
+
   // On a wide window the filters stand open.
   const filters = $("details[data-wide]");
   if (filters) {
@@ -53,7 +65,7 @@
     set();
   }
 
-  // j and k walk the list, Enter opens, / searches, u goes up.
+  // j and k walk the list, Enter opens, x ticks, t judges, / searches, u goes up.
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("input, textarea, select, [contenteditable]")) {
@@ -72,6 +84,13 @@
         field.closest("details")?.setAttribute("open", "");
         field.focus();
         field.select();
+      },
+      x: () => items[here]?.closest("li")?.querySelector("[name=ids]")?.click(),
+      t: () => {
+        const field = $("[name=verdict]");
+        if (!field) return;
+        field.closest("details")?.setAttribute("open", "");
+        field.focus();
       },
       u: () => { const up = $("[data-up]"); if (up) location.href = up.href; },
     };

@@ -1,0 +1,1 @@
+"""What people decide about issues: one by one, or by rule and path, for every branch."""
