@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from insight_cloud.database import Pool, check
@@ -20,10 +21,10 @@ async def test_a_healthy_database_passes(pool: Pool) -> None:
 
 
 async def test_pending_and_changed_migrations_fail(pool: Pool, tmp_path: Path) -> None:
-    for name in ("0001_initial.sql", "0002_more.sql"):
-        (tmp_path / name).write_bytes((MIGRATIONS / "0001_initial.sql").read_bytes())
+    shutil.copytree(MIGRATIONS, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "9999_more.sql").write_text("select 1")
     *_, found = await check(pool, migrations_directory=tmp_path)
-    assert (found.status, found.detail) == ("fail", "pending: 0002_more")
+    assert (found.status, found.detail) == ("fail", "pending: 9999_more")
     (tmp_path / "0001_initial.sql").write_text("select 1")
     *_, found = await check(pool, migrations_directory=tmp_path)
     assert found.status == "fail"
