@@ -11,6 +11,8 @@ the best of the rounds counts: what else the machine does disturbs all alike.
 - `recorder`: the same few lines of middleware around each recorder: a clock, a histogram by
   method, route and status class.
 - `Requests`: our middleware whole: that, and an id for the request in context, scope and response.
+- `traces`: spans of a share of the requests, ours and those of OpenTelemetry's own ASGI
+  instrumentation (without spans for each send and receive).
 - `scrape`: four processes with 1,500 series each are read as one, as text.
 - `dashboard`: the overview page of the service, as a signed-in person gets it, with the whole
   stack (telemetry, headers, CORS, who is asking, limits, compression, body limit) and with none of
@@ -80,9 +82,18 @@ def candidates(directory: Path) -> dict[str, Any]:
         OpenTelemetryMiddleware,
     )
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
     from insight_cloud.telemetry import Recorder, Requests, Shared, Slow
+    from insight_cloud.telemetry.tracing import Traces
+
+    class Forgetting(InMemorySpanExporter):
+        def export(self, spans: Any) -> Any:
+            super().export(spans)
+            self.clear()
+            return super().export([])
 
     memory, shared = Recorder(), Recorder(Shared(directory))
     labels = ("method", "route", "status")
@@ -104,7 +115,12 @@ def candidates(directory: Path) -> dict[str, Any]:
         )
 
     app = application()
-    off = TracerProvider(sampler=ALWAYS_OFF)
+    off, on = TracerProvider(sampler=ALWAYS_OFF), TracerProvider(sampler=ALWAYS_ON)
+    on.add_span_processor(BatchSpanProcessor(Forgetting()))
+    traces = {
+        share: Traces(Forgetting(), service="bench", share=share, route=lambda _: ROUTE)
+        for share in (0.0, 1.0)
+    }
     return {
         "none": app,
         "ours, recorder": Timed(app, ours(memory)),
@@ -118,6 +134,11 @@ def candidates(directory: Path) -> dict[str, Any]:
         "OpenTelemetry ASGI, sampler off": OpenTelemetryMiddleware(
             app, tracer_provider=off, exclude_spans=["send", "receive"]
         ),
+        "OpenTelemetry ASGI, sampler on": OpenTelemetryMiddleware(
+            app, tracer_provider=on, exclude_spans=["send", "receive"]
+        ),
+        "ours, traces, sampled none": traces[0.0].middleware(app),
+        "ours, traces, sampled all": traces[1.0].middleware(app),
     }
 
 
@@ -415,6 +436,18 @@ def report(figures: dict[str, Any]) -> int:
             added["ours, Requests"] / added["OpenTelemetry ASGI, sampler off"],
             "<=",
             0.2,
+        ),
+        (
+            "traces sampled none, times OpenTelemetry off",
+            added["ours, traces, sampled none"] / added["OpenTelemetry ASGI, sampler off"],
+            "<=",
+            0.1,
+        ),
+        (
+            "traces sampled all, times OpenTelemetry on",
+            added["ours, traces, sampled all"] / added["OpenTelemetry ASGI, sampler on"],
+            "<=",
+            1.0,
         ),
         (
             "scrape, times prometheus_client",
