@@ -6,9 +6,9 @@
 
 The peers are installed into an environment of their own. Each row of a table is measured in the
 same run on the same machine; the order rotates, and the best of the rounds counts, so that what
-else the machine does disturbs all alike. How many times faster than a raw EVALSHA we are is the
-median over short slices that alternate: of the checks a second, and of the processor time that a
-check costs this process, which the rest of the machine hardly disturbs.
+else the machine does disturbs all alike. How many times faster than a raw EVALSHA we are comes from
+the medians over short slices that alternate and last about equally long: of the checks a second,
+and of the processor time that a check costs this process, which others hardly disturb.
 
 It ends with each goal and its figure; exit status: 0 all met, 1 one missed, 2 could not run.
 
@@ -295,20 +295,26 @@ async def speed(url: str, rounds: int) -> dict[str, dict[str, float]]:
     return best
 
 
-async def ratios(url: str, pairs: int) -> dict[str, list[float]]:
-    """How many times the raw EVALSHA we are, with 50 tasks, in slices that alternate."""
-    found: dict[str, list[float]] = {"speed": [], "processor": []}
-    async with opened("ours", url, 3600.0) as mine, opened("raw", url, 3600.0) as theirs:
+async def ratios(url: str, pairs: int) -> tuple[float, float]:
+    """How many times the raw EVALSHA we are with 50 tasks: by speed, and by processor time.
+
+    Medians over slices that alternate and last about equally long.
+    """
+    checks = {"ours": 1500, "raw": 500}
+    speeds: dict[str, list[float]] = {name: [] for name in checks}
+    costs: dict[str, list[float]] = {name: [] for name in checks}
+    async with contextlib.AsyncExitStack() as stack:
+        hits = {name: await stack.enter_async_context(opened(name, url, 3600.0)) for name in checks}
         for number in range(pairs):
-            figures = {}
             for name in ("ours", "raw") if number % 2 else ("raw", "ours"):
                 _command(url, b"FLUSHDB")
                 began = time.process_time()
-                per_second, _ = await rate(mine if name == "ours" else theirs, 50, 1500, 500)
-                figures[name] = per_second, time.process_time() - began
-            found["speed"].append(figures["ours"][0] / figures["raw"][0])
-            found["processor"].append(figures["raw"][1] / figures["ours"][1])
-    return found
+                speeds[name].append((await rate(hits[name], 50, checks[name], 500))[0])
+                costs[name].append((time.process_time() - began) / checks[name])
+    speed_of, cost_of = (
+        {name: statistics.median(row) for name, row in found.items()} for found in (speeds, costs)
+    )
+    return speed_of["ours"] / speed_of["raw"], cost_of["raw"] / cost_of["ours"]
 
 
 async def memory_speed(rounds: int) -> dict[str, dict[str, float]]:
@@ -505,7 +511,7 @@ def inside(*, short: bool, file: Path | None) -> int:
     with redis_server() as port:
         url = f"redis://127.0.0.1:{port}/0"
         redis_speed = uvloop.run(speed(url, rounds=8 if short else 15))
-        times = uvloop.run(ratios(url, pairs=60))
+        faster, cheaper = uvloop.run(ratios(url, pairs=120))
         in_memory = uvloop.run(memory_speed(rounds=5))
         denials = uvloop.run(local_denials(url, rounds=5))
         exact = {} if short else _exactness(url)
@@ -515,14 +521,11 @@ def inside(*, short: bool, file: Path | None) -> int:
         ("checks in memory a second", in_memory["ours"]["admit"], ">=", 1e6),
         ("denials in memory a second", in_memory["ours"]["deny"], ">=", 1e6),
         ("denials a second of a key that Redis has denied", denials, ">=", 1e6),
-        ("times raw EVALSHA, 50 tasks", statistics.median(times["speed"]), ">=", 2),
-        ("the same by processor time", statistics.median(times["processor"]), ">=", 2),
+        ("times raw EVALSHA, 50 tasks", faster, ">=", 2),
+        ("the same by processor time of the client", cheaper, ">=", 2),
         *_exact_claims(exact.get("ours", {}), cost.get("ours", {})),
     ]
-    for name, ratio in times.items():
-        low, _, high = statistics.quantiles(ratio, n=4)
-        print(f"\ntimes raw by {name}: half of the slices between {low:.2f} and {high:.2f}", end="")
-    print("\n")
+    print()
     if file is not None:
         figures = {
             "redis": redis_speed,
