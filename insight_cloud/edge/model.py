@@ -134,6 +134,8 @@ class CacheRule(Rule):
     """How long the edge keeps a copy; without it, as the origin says."""
     browser_seconds: int | None = Field(default=None, ge=0, le=31_536_000)
     """How long browsers keep a copy; without it, as the origin says."""
+    armor: bool = False
+    """Cache only what has the content type of its extension (Cache Deception Armor)."""
 
     @model_validator(mode="after")
     def _bypass_has_no_time(self) -> CacheRule:

@@ -281,6 +281,8 @@ def _cache(rule: CacheRule) -> dict[str, Any]:
     for name, seconds in (("edge_ttl", rule.edge_seconds), ("browser_ttl", rule.browser_seconds)):
         if seconds is not None:
             parameters[name] = {"mode": "override_origin", "default": seconds}
+    if rule.armor:
+        parameters["cache_key"] = {"cache_deception_armor": True}
     return {"action": "set_cache_settings", "action_parameters": parameters}
 
 
