@@ -31,10 +31,9 @@ from insight_cloud.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from insight_cloud.edge.settings import URL
 
-__all__ = ["PERMISSIONS", "URL", "Cloudflare"]
-
-URL = "https://api.cloudflare.com/client/v4"
+__all__ = ["PERMISSIONS", "Cloudflare"]
 
 PERMISSIONS: Mapping[str, str] = {
     "Zone: Read": "the zone's name and plan",
@@ -80,9 +79,7 @@ class Cloudflare:
         self._attempts = attempts
         self._sleep = sleep
         self._slots = asyncio.Semaphore(concurrency)
-        limits = httpx.Limits(
-            max_connections=concurrency, max_keepalive_connections=concurrency
-        )
+        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         try:
             headers = {"Authorization": f"Bearer {token.encode('ascii').decode()}"}
         except UnicodeEncodeError:

@@ -25,12 +25,30 @@ from insight_cloud.edge.language import ExpressionError, parse, parse_value
 from insight_cloud.edge.phases import ACTIONS, PlanName
 from insight_cloud.edge.plans import at_least, excess, needs, value_expressions
 
-__all__ = ["TOKEN", "ZONE", "Answer", "Cut", "Fake", "Fault", "serve"]
+__all__ = [
+    "DASHBOARD_RULE",
+    "TOKEN",
+    "ZONE",
+    "Answer",
+    "Cut",
+    "Fake",
+    "Fault",
+    "fault",
+    "serve",
+    "settings_text",
+]
 
 PREFIX = "/client/v4"
 TOKEN = "fake-token"  # noqa: S105 - it opens nothing
 ZONE = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "fedcba9876543210fedcba9876543210"
+
+DASHBOARD_RULE: Mapping[str, Any] = {
+    "action": "block",
+    "expression": "ip.src eq 192.0.2.66",
+    "description": "made in the dashboard",
+}
+"""A rule of somebody else, as rehearsals have one."""
 
 _MOST_BYTES = 4 * 1024 * 1024
 _SETTINGS: Mapping[str, Any] = {
@@ -111,6 +129,31 @@ class Fault:
         return True
 
 
+_KINDS = ("429", "500", "502", "503", "refused", "denied", "cut", "cut-after", "html", "lost")
+
+
+def fault(text: str) -> Fault:
+    """Read `KIND[:METHOD[:PATH[:TIMES]]]`.
+
+    Raises:
+        Invalid: it is not of this form.
+    """
+    kind, method, path, times = (text.split(":", 3) + ["", "", ""])[:4]
+    if kind not in {*_KINDS, "slow"}:
+        raise Invalid(f"{kind!r} is no fault; there are {', '.join((*_KINDS, 'slow'))}")
+    if times and not times.isdigit():
+        raise Invalid(f"{times!r} is no number of times")
+    return Fault(kind, method.upper(), re.escape(path), int(times or 1))
+
+
+def settings_text(url: str) -> str:
+    """An `insight.toml` that leads to a stand-in at `url`."""
+    return (
+        "# For a rehearsal: the stand-in that `insight edge fake` runs.\n"
+        f'[edge]\napi_url = "{url}"\napi_token = "{TOKEN}"\nzone_id = "{ZONE}"\n'
+    )
+
+
 class Fake:
     """The API with one zone in it. `calls` is what was asked, `flaws` what broke the schema."""
 
@@ -171,9 +214,7 @@ class Fake:
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
         query = scope.get("query_string", b"").decode()
         try:
-            answer = await self.answer(
-                scope["method"], scope["path"], query, headers, bytes(body)
-            )
+            answer = await self.answer(scope["method"], scope["path"], query, headers, bytes(body))
         except Cut:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"{", "more_body": True})

@@ -50,9 +50,7 @@ def load(path: Path) -> EdgeFile:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise Missing(
-            f"there is no file {path}; `insight edge init` writes the default"
-        ) from None
+        raise Missing(f"there is no file {path}; `insight edge init` writes the default") from None
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error}") from error
     if len(data) > _MOST_BYTES:

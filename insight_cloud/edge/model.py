@@ -50,8 +50,11 @@ class Rule(_Table):
     """Its name, unique in its phase; by it the rule is known again, wherever it moves."""
     when: str = Field(min_length=1, max_length=4096)
     """The filter, in Cloudflare's rules language."""
-    description: str = Field(default="", max_length=500)
+    description: str | None = Field(default=None, max_length=500)
     """What the dashboard shows; the name without it."""
+    ref: str | None = Field(default=None, min_length=1, max_length=100)
+    """The identity that the rule has on the zone already, when it was made elsewhere (`insight
+    edge import` writes it). Without it, `ic:` and the name."""
     enabled: bool = True
     """Whether the rule is in force."""
 

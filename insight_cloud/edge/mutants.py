@@ -72,8 +72,14 @@ def _covered(
     if not matched:
         return Coverage(rule.phase, rule.name, "never matched", 0)
     if not _has_effect(rule, samples, outcomes, simulator, zone):
-        by = sorted({o.verdict.rule or o.verdict.cache_rule for o in outcomes if o.sample in
-                     [m.sample for m in matched]} - {"", rule.name})
+        by = sorted(
+            {
+                o.verdict.rule or o.verdict.cache_rule
+                for o in outcomes
+                if o.sample in [m.sample for m in matched]
+            }
+            - {"", rule.name}
+        )
         return Coverage(rule.phase, rule.name, "shadowed", len(matched), "by " + ", ".join(by))
     if len(matched) == len(alone) > 1:
         return Coverage(rule.phase, rule.name, "always true", len(matched))
@@ -119,7 +125,9 @@ def _shape(verdict: Verdict) -> tuple[Any, ...]:
 
 def mutants(samples: Samples, simulator: Simulator, zone: str) -> list[Mutant]:
     """Change each rule in each small way, and see whether a sample that was right goes wrong."""
-    right = {outcome.sample.name for outcome in run(samples, simulator, zone) if not outcome.problems}
+    right = {
+        outcome.sample.name for outcome in run(samples, simulator, zone) if not outcome.problems
+    }
     found = []
     for rule in simulator.rules:
         for change, other in _changed(rule):
@@ -177,9 +185,7 @@ def _variants(node: Node) -> Iterator[tuple[str, Node]]:
             yield f"not {node}", Not(node)
 
 
-def _of_logic(
-    node: Logic, operator: str, parts: tuple[Node, ...]
-) -> Iterator[tuple[str, Node]]:
+def _of_logic(node: Logic, operator: str, parts: tuple[Node, ...]) -> Iterator[tuple[str, Node]]:
     for number, part in enumerate(parts):
         rest = parts[:number] + parts[number + 1 :]
         yield f"without: {part}", rest[0] if len(rest) == 1 else Logic(operator, rest)

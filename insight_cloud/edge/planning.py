@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -123,7 +123,7 @@ def plan(state: State, wanted: Wanted) -> EdgePlan:
         Plan(tuple(changes)),
         tuple(sorted(writes, key=_order)),
         state.fingerprint(),
-        tuple(_unmanaged(state.rulesets)),
+        tuple(_unmanaged(state.rulesets, wanted)),
         wanted.notes,
         tuple(unavailable),
         wanted.places,
@@ -163,9 +163,10 @@ def _whole(found: Any, wanted: Any) -> Any:
 # -- rules ---------------------------------------------------------------------------------
 
 
-def is_ours(rule: Rule) -> bool:
-    """Whether we made `rule`."""
-    return str(rule.get("ref", "")).startswith(PREFIX)
+def is_ours(rule: Rule, wanted: Container[str] = ()) -> bool:
+    """Whether we made `rule`, or the file names it by its `ref`."""
+    ref = str(rule.get("ref", ""))
+    return ref.startswith(PREFIX) or ref in wanted
 
 
 def sent(rule: Rule) -> dict[str, Any]:
@@ -208,8 +209,8 @@ def _expression(text: str, *, filter_: bool = True) -> str:
 
 
 def _rule_changes(phase: Phase, live: Sequence[Rule], wanted: Sequence[Rule]) -> Iterator[Change]:
-    before = {str(rule["ref"]): rule for rule in live if is_ours(rule)}
     after = {str(rule["ref"]): rule for rule in wanted}
+    before = {str(rule["ref"]): rule for rule in live if is_ours(rule, after)}
     for ref, rule in before.items():
         if ref not in after:
             yield Change("delete", _target(phase, ref), canonical(rule))
@@ -273,12 +274,12 @@ def merged(live: Sequence[Rule], wanted: Sequence[Rule]) -> list[Rule]:
     and without one right before its successor.
     """
     after = {str(rule["ref"]): rule for rule in wanted}
-    before = [str(rule["ref"]) for rule in live if is_ours(rule)]
+    before = [str(rule["ref"]) for rule in live if is_ours(rule, after)]
     staying = set(before) & set(after) - _moved(before, list(after))
     result: list[Rule] = [
         after.get(str(rule.get("ref", "")), rule)
         for rule in live
-        if not is_ours(rule) or str(rule["ref"]) in staying
+        if not is_ours(rule, after) or str(rule["ref"]) in staying
     ]
     place = _first_place(result, after, staying)
     for ref, rule in after.items():
@@ -297,8 +298,9 @@ def _first_place(result: Sequence[Rule], after: Mapping[str, Rule], staying: set
     return next(n for n, rule in enumerate(result) if rule.get("ref") == first)
 
 
-def _unmanaged(rulesets: Mapping[Phase, Ruleset]) -> Iterator[str]:
+def _unmanaged(rulesets: Mapping[Phase, Ruleset], wanted: Wanted) -> Iterator[str]:
     for phase, ruleset in rulesets.items():
+        known = {str(rule["ref"]) for rule in wanted.rulesets.get(phase, ())}
         for rule in ruleset.rules:
-            if not is_ours(rule):
+            if not is_ours(rule, known):
                 yield f"{phase}: {rule.get('description') or rule.get('ref') or rule.get('id')}"

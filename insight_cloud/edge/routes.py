@@ -228,9 +228,7 @@ def _dressed(route: Route) -> Iterator[Route]:
 # -- what becomes of them ------------------------------------------------------------------
 
 
-def check(
-    routes: Sequence[Route], simulator: Simulator, samples: Samples, zone: str
-) -> Report:
+def check(routes: Sequence[Route], simulator: Simulator, samples: Samples, zone: str) -> Report:
     """One check for each route: it passes, and nothing of it is cached that should not be."""
     return Report.of(_check(route, simulator, samples, zone) for route in routes)
 
@@ -281,7 +279,9 @@ def _cached(route: Route, verdict: Verdict, samples: Samples) -> tuple[Status, s
     if verdict.ended:
         return None
     if route.kind == "static":
-        return ("warn", f"is not cached: {verdict.cache_rule}") if verdict.cache == "bypass" else None
+        return (
+            ("warn", f"is not cached: {verdict.cache_rule}") if verdict.cache == "bypass" else None
+        )
     if _named(route, samples.routes.public):
         return None
     if verdict.cache == "cache":

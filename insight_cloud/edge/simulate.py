@@ -141,9 +141,7 @@ class Simulator:
 
     def with_rules(self, rules: Iterable[Compiled]) -> Simulator:
         """The same zone with other rules."""
-        other = Simulator(
-            {}, always_https=self.always_https, normalization=self.normalization
-        )
+        other = Simulator({}, always_https=self.always_https, normalization=self.normalization)
         other.rules = tuple(rules)
         other._arrange()
         return other
@@ -421,4 +419,3 @@ def of_items(items: Mapping[str, Any]) -> dict[str, Any]:
         "always_https": items.get("always_use_https") == "on",
         "normalization": "none" if scope == "none" else normalization.get("type", "cloudflare"),
     }
-

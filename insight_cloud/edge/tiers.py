@@ -89,9 +89,7 @@ def _lost(rule: RateRule, tier: Tier, shield: TierShield, plan: PlanName) -> str
     )
 
 
-def _untold(
-    wanted: Sequence[TierShield], known: Mapping[str, Tier], plan: PlanName
-) -> list[str]:
+def _untold(wanted: Sequence[TierShield], known: Mapping[str, Tier], plan: PlanName) -> list[str]:
     named = {shield.tier for shield in wanted}
     return [
         f"{_sentence(tier)}: not asked for at the edge ([[rate.tiers]] with the plan {plan}); "

@@ -16,6 +16,7 @@ from insight_cloud.edge import schema
 from insight_cloud.edge.file import EdgeFile
 from insight_cloud.edge.items import ITEMS
 from insight_cloud.edge.language import ExpressionError, parse, parse_value
+from insight_cloud.edge.language.hints import hints
 from insight_cloud.edge.model import (
     CacheRule,
     CompressionRule,
@@ -35,7 +36,7 @@ from insight_cloud.edge.plans import excess, needs, value_expressions
 from insight_cloud.edge.source import Path
 from insight_cloud.edge.tiers import Tier, shields
 
-__all__ = ["HSTS_FIRST_SECONDS", "PREFIX", "Wanted", "hsts_age", "wanted"]
+__all__ = ["HSTS_FIRST_SECONDS", "PREFIX", "Wanted", "hsts_age", "made", "wanted"]
 
 PREFIX = "ic:"
 HSTS_FIRST_SECONDS = 300
@@ -71,32 +72,56 @@ def wanted(
     """
     edge = file.edge
     allowed = plan or edge.zone.plan
-    derived, notes = shields(
-        edge.rate.tiers, tiers, allowed, own_rules=len(edge.rate.rules)
-    )
-    problems: list[str] = []
-    rulesets: dict[Phase, list[dict[str, Any]]] = {}
-    places: dict[str, str] = {}
+    derived, notes = shields(edge.rate.tiers, tiers, allowed, own_rules=len(edge.rate.rules))
+    rules = _Rules(file, allowed)
     for phase, path, rule in _rules(edge, derived):
-        made = _rule(rule)
-        target = f"{phase}/{rule.name}"
-        if target in places:
-            problems.append(f"{file.place((*path, 'name'))}: a second rule {rule.name!r}")
-        places[target] = file.place(path)
-        problems += _problems(file, path, phase, made, allowed)
-        rulesets.setdefault(phase, []).append(made)
-    for phase, rules in rulesets.items():
-        if said := excess(rules, phase, allowed):
-            last = f"{phase}/{rules[-1]['ref'].removeprefix(PREFIX)}"
-            problems.append(f"{places[last]}: {said}")
+        rules.add(phase, path, made(rule))
+    rules.count()
     items = {name: value for name, value, _ in _items(edge, today)}
-    for name, _, path in _items(edge, today):
-        places[name] = file.place(path)
-    problems += _item_problems(file, edge)
+    places = {name: file.place(path) for name, _, path in _items(edge, today)}
+    problems = [*rules.problems, *_item_problems(file, edge)]
     if problems:
         raise SettingsError("\n".join(problems))
-    ordered = {phase: tuple(rulesets[phase]) for phase in EXECUTED if phase in rulesets}
-    return Wanted(edge.zone.name, allowed, items, ordered, (*notes, *_hsts_notes(edge)), places)
+    return Wanted(
+        edge.zone.name,
+        allowed,
+        items,
+        {phase: tuple(rules.found[phase]) for phase in EXECUTED if phase in rules.found},
+        (*notes, *_hsts_notes(edge), *rules.notes),
+        places | rules.places,
+    )
+
+
+class _Rules:
+    """The rules of a file as they are collected, and what is wrong with them."""
+
+    def __init__(self, file: EdgeFile, plan: PlanName) -> None:
+        self._file = file
+        self._plan = plan
+        self.found: dict[Phase, list[dict[str, Any]]] = {}
+        self.places: dict[str, str] = {}
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+
+    def add(self, phase: Phase, path: Path, rule: dict[str, Any]) -> None:
+        target = f"{phase}/{rule['ref'].removeprefix(PREFIX)}"
+        if target in self.places:
+            place = self._file.place((*path, "name"))
+            self.problems.append(f"{place}: a second rule {rule['ref'].removeprefix(PREFIX)!r}")
+        self.places[target] = self._file.place(path)
+        found = list(_problems(self._file, path, phase, rule, self._plan))
+        self.problems += found
+        self.found.setdefault(phase, []).append(rule)
+        if not found:
+            place = self._file.place((*path, "when"))
+            self.notes += [f"{place}: {said}" for said in hints(parse(rule["expression"]))]
+
+    def count(self) -> None:
+        """Notice the phases that hold more rules than the plan allows."""
+        for phase, rules in self.found.items():
+            if said := excess(rules, phase, self._plan):
+                last = f"{phase}/{rules[-1]['ref'].removeprefix(PREFIX)}"
+                self.problems.append(f"{self.places[last]}: {said}")
 
 
 def hsts_age(hsts: Hsts, today: date) -> int:
@@ -230,14 +255,15 @@ def _rules(edge: Edge, derived: Sequence[RateRule]) -> Iterator[tuple[Phase, Pat
         yield other.phase, ("others", number), other
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
-    made = {
-        "ref": f"{PREFIX}{rule.name}",
-        "description": rule.description or rule.name,
+def made(rule: Rule) -> dict[str, Any]:
+    """`rule` as the API has it."""
+    shared = {
+        "ref": rule.ref or f"{PREFIX}{rule.name}",
+        "description": rule.name if rule.description is None else rule.description,
         "enabled": rule.enabled,
         "expression": rule.when,
     }
-    return made | _MAKERS[type(rule)](rule)
+    return shared | _MAKERS[type(rule)](rule)
 
 
 def _redirect(rule: RedirectRule) -> dict[str, Any]:
@@ -361,9 +387,7 @@ def _problems(
     if said := schema.rule_problem(rule):
         yield f"{file.place(path)}: {said}"
     elif not wrong:
-        yield from (
-            f"{file.place((*path, 'when'))}: {said}" for said in needs(rule, phase, plan)
-        )
+        yield from (f"{file.place((*path, 'when'))}: {said}" for said in needs(rule, phase, plan))
 
 
 def _expression_problems(

@@ -448,8 +448,7 @@ def _mapped_call(run: Callable[..., Any], arguments: Sequence[Thunk]) -> Thunk:
             if found is None or found is MISSING:
                 return found
         return [
-            item if item is None or item is MISSING else run(item, *given)
-            for item in first(fields)
+            item if item is None or item is MISSING else run(item, *given) for item in first(fields)
         ]
 
     return call

@@ -1,9 +1,9 @@
 """The grammar: from the text of an expression to its tree, with types checked on the way.
 
-    expression := operand (("and" | "xor" | "or") operand)*         and before xor before or
-    operand    := "not" operand | "(" expression ")" | value [operator right]
-    value      := (field | function "(" arguments ")") ("[" (integer | string | "*") "]")*
-    right      := string | integer | address | "{" items "}" | "$" list | function "(" … ")"
+expression := operand (("and" | "xor" | "or") operand)*         and before xor before or
+operand    := "not" operand | "(" expression ")" | value [operator right]
+value      := (field | function "(" arguments ")") ("[" (integer | string | "*") "]")*
+right      := string | integer | address | "{" items "}" | "$" list | function "(" … ")"
 """
 
 from __future__ import annotations
@@ -507,9 +507,7 @@ class _Parser:
         self._check_alike(name, function, arguments, at)
         _check_values(self._scan, name, arguments)
 
-    def _check_argument(
-        self, where: str, wanted: Parameter, argument: Node, number: int
-    ) -> None:
+    def _check_argument(self, where: str, wanted: Parameter, argument: Node, number: int) -> None:
         if argument.mapped and number > 0:
             self._scan.fail(f"{where}: [*] stands in the first argument only", argument.at)
         if wanted.types and argument.type not in wanted.types:
@@ -576,4 +574,6 @@ def _check_replacement(scan: Scanner, name: str, arguments: tuple[Node, ...]) ->
 
 def _root(node: Node) -> str:
     """The array that a mapped expression goes over."""
-    return next(str(inner.base) for inner in walk(node) if isinstance(inner, Index) and inner.mapped)
+    return next(
+        str(inner.base) for inner in walk(node) if isinstance(inner, Index) and inner.mapped
+    )
