@@ -22,7 +22,7 @@ _COLOURS = {"+": "green", "~": "yellow", "-": "red", ">": "cyan", " ": None}
 _STATUS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "cyan"}
 
 
-def print_plan(plan: EdgePlan) -> None:
+def print_plan(plan: EdgePlan, *, notes: bool = True) -> None:
     """Print the changes and what there is to know about them."""
     for sign, text in render.lines(plan):
         if sign == " ":
@@ -32,7 +32,7 @@ def print_plan(plan: EdgePlan) -> None:
     click.echo(render.summary(plan))
     _list("cannot be applied", plan.unavailable, "red")
     _list("rules of others, left alone", plan.unmanaged, None)
-    _list("to know", plan.notes, None)
+    _list("to know", plan.notes if notes else (), None)
 
 
 def _list(title: str, entries: Iterable[str], colour: str | None) -> None:

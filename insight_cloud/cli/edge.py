@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,8 +18,7 @@ from insight_cloud.cli._output import emit, json_option, say, statuses
 from insight_cloud.core.errors import CHECK_FAILED, Conflict, InsightError, Refused, SettingsError
 
 if TYPE_CHECKING:
-    from insight_cloud.edge import EdgeFile, EdgePlan, Simulator, State, Wanted, Zone
-    from insight_cloud.edge.planning import EdgePlan as _EdgePlan
+    from insight_cloud.edge import EdgeFile, EdgePlan, Fake, Simulator, State, Wanted, Zone
     from insight_cloud.edge.samples import Outcome, Samples
     from insight_cloud.settings import Settings
 
@@ -38,6 +37,10 @@ _removals = click.option(
 )
 
 
+class _WrongUsage(click.UsageError):
+    exit_code = CHECK_FAILED
+
+
 class _Compared(click.Command):
     """A command whose status 2 means changes, so that wrong usage and errors must be 1."""
 
@@ -46,8 +49,7 @@ class _Compared(click.Command):
         try:
             return super().make_context(*given, **named)
         except click.UsageError as error:
-            error.exit_code = CHECK_FAILED
-            raise
+            raise _WrongUsage(error.message, error.ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of ours ends with status 1."""
@@ -144,7 +146,7 @@ def plan(
 @click.pass_context
 def drift(ctx: click.Context, path: Path | None, *, markdown: bool, as_json: bool) -> None:
     """Show where the zone is not as the file says, for a timer or CI."""
-    ctx.exit(_compare(path, out=None, markdown=markdown, as_json=as_json))
+    ctx.exit(_compare(path, out=None, markdown=markdown, as_json=as_json, notes=False))
 
 
 @command.command(epilog=statuses(1, 3, 4, 6))
@@ -250,10 +252,10 @@ def test(
     ctx: click.Context,
     path: Path | None,
     samples: Path | None,
+    *,
     app: str | None,
     openapi: str | None,
     static: str | None,
-    *,
     live: bool,
     mutants: bool,
     strict: bool,
@@ -298,6 +300,7 @@ def test(
     help="Write settings that lead here, such as insight.toml, if nothing is there.",
 )
 def fake(
+    *,
     port: int,
     zone: str,
     plan_: str,
@@ -313,7 +316,21 @@ def fake(
     """
     if write is not None and write.exists():
         raise Conflict(f"{write} exists already; name another file, or add what is printed here")
-    asyncio.run(_fake(port, zone, plan_, latency_ms / 1000, faults, state, write))
+    from insight_cloud.edge import Fake
+    from insight_cloud.edge import fake as stand_in
+
+    server = Fake(
+        name=zone,
+        plan=plan_,  # type: ignore[arg-type]  # click has checked it
+        latency_seconds=latency_ms / 1000,
+        faults=map(stand_in.fault, faults),
+        on_change=_keeper(state),
+    )
+    if state is not None and state.exists():
+        server.restore(_kept(state))
+    else:
+        server.add_rule("http_request_firewall_custom", stand_in.DASHBOARD_RULE)
+    asyncio.run(_fake(server, port, write))
 
 
 # -- what the commands do --------------------------------------------------------------------
@@ -385,7 +402,9 @@ async def _planned(
     return file, state, make_plan(state, _wanted(settings, file, state))
 
 
-def _compare(path: Path | None, *, out: Path | None, markdown: bool, as_json: bool) -> int:
+def _compare(
+    path: Path | None, *, out: Path | None, markdown: bool, as_json: bool, notes: bool = True
+) -> int:
     """Print the difference and return the exit status."""
     from insight_cloud.cli import _edge
     from insight_cloud.edge import render
@@ -409,7 +428,7 @@ def _compare(path: Path | None, *, out: Path | None, markdown: bool, as_json: bo
         click.echo(render.markdown(found), nl=False)
     else:
         data = render.as_dict(found) | {"objections": against}
-        emit(data, as_json=as_json, human=lambda: _edge.print_plan(found))
+        emit(data, as_json=as_json, human=lambda: _edge.print_plan(found, notes=notes))
     for said in against:
         say(click.style(f"against it: {said}", fg="yellow"))
     return _CHANGES if found else 0
@@ -462,7 +481,7 @@ async def _apply(
     return {"written": list(applied.targets), "snapshot": str(applied.snapshot)}
 
 
-def _same_plan(saved: Path, found: _EdgePlan) -> None:
+def _same_plan(saved: Path, found: EdgePlan) -> None:
     """What was reviewed is what is applied, on the zone for which it was reviewed."""
     from insight_cloud.edge.records import load_plan
 
@@ -583,47 +602,33 @@ def _is_wrong(found: dict[str, Any], *, strict: bool) -> bool:
     return wrong or (strict and (unnoticed or unmet))
 
 
-async def _fake(
-    port: int,
-    zone: str,
-    plan_: Any,
-    latency_seconds: float,
-    faults: Sequence[str],
-    state: Path | None,
-    write: Path | None,
-) -> NoReturn:
-    import json
-
-    from insight_cloud.edge import Fake
+async def _fake(server: Fake, port: int, write: Path | None) -> None:
     from insight_cloud.edge import fake as stand_in
     from insight_cloud.edge.records import write_whole
 
-    keep: Callable[[dict[str, Any]], None] = lambda _: None  # noqa: E731 - nothing to keep it in
-    if state is not None:
-        kept_in = state
-        keep = lambda found: write_whole(kept_in, json.dumps(found))  # noqa: E731 - one call
-    server = Fake(
-        name=zone,
-        plan=plan_,
-        latency_seconds=latency_seconds,
-        faults=[stand_in.fault(text) for text in faults],
-        on_change=keep,
-    )
-    if state is not None and state.exists():
-        server.restore(_kept(state))
-    else:
-        server.add_rule("http_request_firewall_custom", stand_in.DASHBOARD_RULE)
     async with stand_in.serve(server, port=port) as url:
         if write is not None:
             write_whole(write, stand_in.settings_text(url))
             say(f"wrote {write}; commands in this folder speak to the stand-in")
-        say(f"the stand-in for {zone} is on {url}")
+        say(f"the stand-in for {server.name} is on {url}")
         say(f"  CLOUDFLARE_API_TOKEN={stand_in.TOKEN}")
         say(f"  CLOUDFLARE_ZONE_ID={stand_in.ZONE}")
         say(f"  INSIGHT_EDGE__API_URL={url}")
         say("Ctrl-C ends it")
         await asyncio.Event().wait()
-    raise AssertionError("the event is never set")
+
+
+def _keeper(state: Path | None) -> Callable[[dict[str, Any]], None]:
+    """Keeps the zone in the file `state`, if there is to be one."""
+    import json
+
+    from insight_cloud.edge.records import write_whole
+
+    def keep(found: dict[str, Any]) -> None:
+        if state is not None:
+            write_whole(state, json.dumps(found))
+
+    return keep
 
 
 def _kept(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Is the edge as it shall be, and can it be changed? One check for each reason that it might not."""
+"""Is the edge as it shall be, and can it be changed? One check for each reason against it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -202,7 +202,7 @@ def _is_loopback(host: str) -> bool:
 
 def _backoff(attempt: int) -> float:
     """Longer each time, and not in step with other clients."""
-    return _FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+    return _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
 
 
 def _wait(headers: httpx.Headers, attempt: int) -> float:
@@ -210,7 +210,7 @@ def _wait(headers: httpx.Headers, attempt: int) -> float:
 
 
 def _retry_after(headers: httpx.Headers) -> float:
-    text = headers.get("retry-after", "")
+    text = str(headers.get("retry-after", ""))
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
@@ -232,7 +232,7 @@ def _result(
     errors = _errors(envelope)
     if status == 404 and empty is not None and empty in [code for code, _ in errors]:
         return None
-    _fail(where, status, headers, errors)
+    raise _failure(where, status, headers, errors)
 
 
 def _errors(envelope: Any) -> list[tuple[int, str]]:
@@ -251,18 +251,18 @@ def _errors(envelope: Any) -> list[tuple[int, str]]:
     return pairs
 
 
-def _fail(
+def _failure(
     where: str, status: int, headers: httpx.Headers, errors: list[tuple[int, str]]
-) -> NoReturn:
+) -> InsightError:
     said = "; ".join(f"{text} [{code}]" if code else text for code, text in errors)
     told = f"{where}: {said or 'no reason given'} (HTTP {status})"
     if status == 429:
-        raise RateLimited(f"too many calls: {told}", retry_after=_retry_after(headers) or 60.0)
+        return RateLimited(f"too many calls: {told}", retry_after=_retry_after(headers) or 60.0)
     if status >= 500:
-        raise Unavailable(f"Cloudflare failed: {told}")
+        return Unavailable(f"Cloudflare failed: {told}")
     if status == 403:
-        raise Refused(f"the token may not do this: {told}. It needs: {_permission(where)}")
-    raise _ERRORS.get(status, Invalid)(f"Cloudflare does not take this: {told}")
+        return Refused(f"the token may not do this: {told}. It needs: {_permission(where)}")
+    return _ERRORS.get(status, Invalid)(f"Cloudflare does not take this: {told}")
 
 
 _ERRORS: Mapping[int, type[InsightError]] = {401: Unauthenticated, 404: Missing, 409: Conflict}

@@ -22,7 +22,7 @@ from insight_cloud.core.asgi import Receive, Scope, Send
 from insight_cloud.core.errors import Invalid
 from insight_cloud.edge import schema
 from insight_cloud.edge.language import ExpressionError, parse, parse_value
-from insight_cloud.edge.phases import ACTIONS, PlanName
+from insight_cloud.edge.phases import ACTIONS, Phase, PlanName
 from insight_cloud.edge.plans import at_least, excess, needs, value_expressions
 
 __all__ = [
@@ -138,7 +138,7 @@ def fault(text: str) -> Fault:
     Raises:
         Invalid: it is not of this form.
     """
-    kind, method, path, times = (text.split(":", 3) + ["", "", ""])[:4]
+    kind, method, path, times = [*text.split(":", 3), "", "", ""][:4]
     if kind not in {*_KINDS, "slow"}:
         raise Invalid(f"{kind!r} is no fault; there are {', '.join((*_KINDS, 'slow'))}")
     if times and not times.isdigit():
@@ -287,26 +287,15 @@ class Fake:
     def _checked(
         self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> Answer:
+        found = schema.operation(method, path.removeprefix(PREFIX))
         if headers.get("authorization") != f"Bearer {TOKEN}":
             return _failure(401, 1000, "Invalid API Token")
-        if not path.startswith(PREFIX):
-            return _failure(404, 7003, "No such route")
-        found = schema.operation(method, path.removeprefix(PREFIX))
-        if found is None:
+        if found is None or not path.startswith(PREFIX):
             return _failure(404, 7000, f"No route for {method} {path}")
-        zone = found.variables.get("zone_id", ZONE)
-        if zone != ZONE:
-            return _failure(404, 1001, f"Zone not found: {zone}")
-        try:
-            given = json.loads(body) if body else None
-        except ValueError:
-            return _failure(400, 6007, "Malformed JSON in request body")
-        if said := schema.request_problem(found, given):
-            return _failure(400, 10021, said)
-        answer = self._do(found, given, dry_run="dry_run=true" in query)
-        flaw = schema.response_problem(
-            found, answer.status, json.loads(answer.body) if answer.body else None
-        )
+        if found.variables.get("zone_id", ZONE) != ZONE:
+            return _failure(404, 1001, f"Zone not found: {found.variables['zone_id']}")
+        answer = self._answered(found, body, dry_run="dry_run=true" in query)
+        flaw = schema.response_problem(found, answer.status, json.loads(answer.body))
         if flaw:
             self.flaws.append(f"{method} {path}: {flaw}")
             return _failure(500, 10000, f"the stand-in broke the schema: {flaw}")
@@ -314,30 +303,39 @@ class Fake:
             self._on_change(self.dump())
         return answer
 
+    def _answered(self, found: schema.Operation, body: bytes, *, dry_run: bool) -> Answer:
+        try:
+            given = json.loads(body) if body else None
+        except (ValueError, RecursionError):
+            return _failure(400, 6007, "Malformed JSON in request body")
+        if said := schema.request_problem(found, given):
+            return _failure(400, 10021, said)
+        return self._do(found, given, dry_run=dry_run)
+
     def _do(self, found: schema.Operation, body: Any, *, dry_run: bool) -> Answer:
         path, write = found.path, found.method != "get"
-        if path == "/user/tokens/verify":
-            return _success({"id": ZONE, "status": self.token_status})
-        if path == "/zones":
-            return _success([self._zone()])
-        if path == "/zones/{zone_id}":
-            return _success(self._zone())
+        fixed = self._fixed().get(path)
+        if fixed is not None and not write:
+            return _success(fixed)
         setting = path.removeprefix("/zones/{zone_id}/settings/")
         if setting in self.settings:
             return self._setting(setting, body, write=write)
-        if path == "/zones/{zone_id}/ssl/certificate_packs":
-            return _success([self._certificate()])
-        if path == "/zones/{zone_id}/ssl/verification":
-            return _success([])
-        name = _OBJECTS.get(path)
-        if name is not None:
-            return self._object(name, body, write=write)
+        if path in _OBJECTS:
+            return self._object(_OBJECTS[path], body, write=write)
         if path.endswith("/phases/{ruleset_phase}/entrypoint"):
             phase = found.variables["ruleset_phase"]
             return self._put(phase, body, dry_run=dry_run) if write else self._get(phase)
-        if path == "/zones/{zone_id}/rulesets" and not write:
-            return _success([_without_rules(found) for found in self.rulesets.values()])
         return _failure(404, 7000, f"the stand-in does not know {found.method.upper()} {path}")
+
+    def _fixed(self) -> dict[str, Any]:
+        """The answers that nobody can change over the API."""
+        return {
+            "/user/tokens/verify": {"id": ZONE, "status": self.token_status},
+            "/zones": [self._zone()],
+            "/zones/{zone_id}": self._zone(),
+            "/zones/{zone_id}/ssl/certificate_packs": [self._certificate()],
+            "/zones/{zone_id}/rulesets": [_without_rules(r) for r in self.rulesets.values()],
+        }
 
     def _zone(self) -> dict[str, Any]:
         return {
@@ -422,20 +420,21 @@ class Fake:
 
     def _refusal(self, phase: str, rules: list[dict[str, Any]]) -> tuple[int, str] | None:
         """What the real API checks and no schema shows: the rule's number (-1: all) and why."""
-        if phase not in ACTIONS:
+        known = next((name for name in ACTIONS if name == phase), None)
+        if known is None:
             return (-1, f"the phase {phase} takes no rules of a zone")
-        if said := excess(rules, phase, self.plan):
+        if said := excess(rules, known, self.plan):
             return (-1, f"exceeded maximum number of rules: {said}")
         refs = [rule["ref"] for rule in rules if "ref" in rule]
         if len(set(refs)) < len(refs):
             return (-1, "two rules have the same ref")
         for number, rule in enumerate(rules):
-            if said := self._rule_refusal(phase, rule):
+            if said := self._rule_refusal(known, rule):
                 return (number, said)
         return None
 
-    def _rule_refusal(self, phase: Any, rule: Mapping[str, Any]) -> str:
-        if rule.get("action") not in ACTIONS[phase]:  # type: ignore[index]
+    def _rule_refusal(self, phase: Phase, rule: Mapping[str, Any]) -> str:
+        if rule.get("action") not in ACTIONS[phase]:
             return f"the action {rule.get('action')} is not allowed in the phase {phase}"
         if phase == "http_ratelimit" and "ratelimit" not in rule:
             return "a rule of http_ratelimit needs ratelimit"
@@ -610,7 +609,8 @@ async def serve(fake: Fake, *, host: str = "127.0.0.1", port: int = 0) -> AsyncI
     server = _server(config)
     running = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:
-        while not server.started and not running.done():
+        # uvicorn has no event to wait for
+        while not server.started and not running.done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         yield f"http://{host}:{listener.getsockname()[1]}{PREFIX}"
     finally:

@@ -95,7 +95,7 @@ def item(name: str) -> Item:
 def same(name: str, found: Any, wanted: Any) -> bool:
     """Whether `found` is what is `wanted`; of an object only the wanted keys are compared."""
     if name == "tls_1_3":  # turning 0-RTT on makes `on` read as `zrt`
-        return _tls_1_3(found) == _tls_1_3(wanted)
+        return bool(_tls_1_3(found) == _tls_1_3(wanted))
     return _covers(found, wanted)
 
 

@@ -65,7 +65,7 @@ class RedirectRule(Rule):
     to: str | None = None
     """The new URL."""
     to_expression: str | None = None
-    """Or an expression that makes it, as in `concat("https://example.org", http.request.uri.path)`."""
+    """Or an expression that makes it: `concat("https://example.org", http.request.uri.path)`."""
     status: Literal[301, 302, 303, 307, 308] = 301
     """HTTP status."""
     keep_query: bool = False

@@ -66,7 +66,7 @@ PLANS: Mapping[PlanName, Limits] = {
 
 def at_least(plan: PlanName, needed: str) -> bool:
     """Whether `plan` includes what `needed` includes."""
-    return _ORDER.index(plan) >= _ORDER.index(needed)  # type: ignore[arg-type]
+    return _ORDER.index(plan) >= _ORDER.index(needed)
 
 
 def most_rules(phase: Phase, plan: PlanName) -> int:

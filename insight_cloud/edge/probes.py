@@ -39,7 +39,7 @@ async def health(
                         return ""
                     said = f"{url} answers HTTP {answer.status_code}"
             except httpx.HTTPError as error:
-                said = f"{url} does not answer: {error or type(error).__name__}"
+                said = f"{url} does not answer: {str(error) or type(error).__name__}"
     return said
 
 
@@ -62,6 +62,6 @@ async def origin_certificate(url: str, name: str, *, ca_file: Path | None = None
     except ssl.SSLCertVerificationError as error:
         return f"the certificate of the origin {url} does not hold: {error.verify_message}"
     except (OSError, TimeoutError) as error:
-        return f"the origin {url} cannot be reached: {error or type(error).__name__}"
+        return f"the origin {url} cannot be reached: {str(error) or type(error).__name__}"
     writer.close()
     return ""

@@ -1,4 +1,4 @@
-"""Files of the edge: saved plans, and snapshots to go back to. Written whole or not at all, 0600."""
+"""Saved plans, and snapshots to go back to: files of one's own, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from insight_cloud.core.errors import Corrupt, Missing, SettingsError, Unavailable
 from insight_cloud.core.plan import Change, Plan
@@ -151,9 +151,7 @@ def load_snapshot(path: Path) -> Snapshot:
     """
     body = _load(path, "snapshot")
     try:
-        rulesets = {cast("Phase", key): list(value) for key, value in body["rulesets"].items()}
-        if not set(rulesets) <= set(MANAGED):
-            raise ValueError
+        rulesets = {key: list(body["rulesets"][key]) for key in MANAGED if key in body["rulesets"]}
         return Snapshot(
             str(body["zone"]),
             str(body["name"]),
@@ -180,9 +178,9 @@ def latest_snapshot(folder: Path, zone: str) -> Path:
 
 def _load(path: Path, what: str) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise Corrupt(f"{path} is larger than any {what}")
-        body = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        body = json.loads(content) if len(content) <= _MOST_BYTES else None
     except FileNotFoundError:
         raise Missing(f"there is no {what} {path}") from None
     except OSError as error:

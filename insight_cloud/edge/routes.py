@@ -70,7 +70,7 @@ async def read_document(place: str) -> Mapping[str, Any]:
         content = await _fetched(place)
     else:
         try:
-            content = Path(place).read_bytes()
+            content = Path(place).read_bytes()  # noqa: ASYNC240 - once, before anything runs
         except OSError as error:
             raise Missing(f"cannot read {place}: {error.strerror}") from None
     if len(content) > _MOST_BYTES:
@@ -89,7 +89,7 @@ async def _fetched(url: str) -> bytes:
         async with httpx.AsyncClient(timeout=30, follow_redirects=True) as http:
             answer = await http.get(url)
     except httpx.HTTPError as error:
-        raise Unavailable(f"{url} does not answer: {error or type(error).__name__}") from error
+        raise Unavailable(f"{url} does not answer: {str(error) or type(error).__name__}") from error
     if not answer.is_success:
         raise Unavailable(f"{url} answers HTTP {answer.status_code}")
     return answer.content
@@ -235,7 +235,8 @@ def check(routes: Sequence[Route], simulator: Simulator, samples: Samples, zone:
 
 def _check(route: Route, simulator: Simulator, samples: Samples, zone: str) -> Check:
     verdict = simulator.judge(_request(route, samples, zone))
-    status, detail = "pass", _kept(verdict)
+    status: Status = "pass"
+    detail = _kept(verdict)
     for found in (_ended(route, verdict, samples), _cached(route, verdict, samples)):
         if found is not None and (status == "pass" or found[0] == "fail"):
             status, detail = found
@@ -259,15 +260,21 @@ def _request(route: Route, samples: Samples, zone: str) -> Request:
 def _ended(route: Route, verdict: Verdict, samples: Samples) -> tuple[Status, str] | None:
     if _named(route, samples.routes.blocked):
         return None if verdict.ended else ("fail", "shall be blocked, and passes")
+    return _stopped(route, verdict) if verdict.ended else _doubtful(verdict)
+
+
+def _stopped(route: Route, verdict: Verdict) -> tuple[Status, str]:
     if verdict.action == "redirect":
         return ("warn", f"is redirected to {verdict.location} by {verdict.rule}")
     if verdict.action == "block":
         return ("fail", f"is blocked by {verdict.rule}")
-    if verdict.ended:
-        said = f"is challenged by {verdict.rule} ({verdict.action})"
-        if route.kind == "api":
-            return ("fail", f"{said}; a program cannot solve a challenge")
-        return ("warn", said)
+    said = f"is challenged by {verdict.rule} ({verdict.action})"
+    if route.kind == "api":
+        return ("fail", f"{said}; a program cannot solve a challenge")
+    return ("warn", said)
+
+
+def _doubtful(verdict: Verdict) -> tuple[Status, str] | None:
     for doubt in verdict.doubts:
         if doubt.action in ENDING:
             fields = ", ".join(doubt.fields) or "what is not known here"
@@ -276,23 +283,22 @@ def _ended(route: Route, verdict: Verdict, samples: Samples) -> tuple[Status, st
 
 
 def _cached(route: Route, verdict: Verdict, samples: Samples) -> tuple[Status, str] | None:
-    if verdict.ended:
-        return None
     if route.kind == "static":
-        return (
-            ("warn", f"is not cached: {verdict.cache_rule}") if verdict.cache == "bypass" else None
-        )
-    if _named(route, samples.routes.public):
+        bypassed = verdict.cache == "bypass" and not verdict.ended
+        return ("warn", f"is not cached: {verdict.cache_rule}") if bypassed else None
+    if verdict.ended or _named(route, samples.routes.public):
         return None
-    if verdict.cache == "cache":
-        who = "a private answer" if route.private else "an answer of the application"
-        said = f"{who} is cached by {verdict.cache_rule}"
-        if verdict.edge_seconds is None or verdict.armored:
-            return ("warn", f"{said} when its headers allow it")
-        return ("fail", f"{said} for {verdict.edge_seconds} s, whatever its headers say")
     if verdict.cache == "by extension":
         return ("warn", "is cached for its extension unless its headers forbid it")
-    return None
+    return _kept_wrongly(route, verdict) if verdict.cache == "cache" else None
+
+
+def _kept_wrongly(route: Route, verdict: Verdict) -> tuple[Status, str]:
+    who = "a private answer" if route.private else "an answer of the application"
+    said = f"{who} is cached by {verdict.cache_rule}"
+    if verdict.edge_seconds is None or verdict.armored:
+        return ("warn", f"{said} when its headers allow it")
+    return ("fail", f"{said} for {verdict.edge_seconds} s, whatever its headers say")
 
 
 def _named(route: Route, patterns: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ class EdgeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     api_token: SecretStr | None = None
-    """API token for this zone only (not the global key); `insight edge token` lists what it needs."""
+    """API token for this zone only; `insight edge token` lists what it must be allowed."""
     zone_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
     """Zone identifier, 32 hexadecimal digits."""
     account_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")

@@ -118,9 +118,9 @@ async def read(
         info.result(),
         {name: found for name, task in zip(names, items, strict=True) if (found := task.result())},
         {
-            phase: found
-            for phase, task in zip(wanted, rulesets, strict=True)
-            if (found := task.result())
+            phase: rules
+            for phase, asked in zip(wanted, rulesets, strict=True)
+            if (rules := asked.result())
         },
         packs.result(),
         unread,
@@ -217,11 +217,13 @@ def ruleset_of(found: Any, phase: Phase) -> Ruleset:
         return Ruleset("none", ())
     try:
         rules = tuple(dict(rule) for rule in found.get("rules") or ())
-        if not all(isinstance(rule["expression"], str) for rule in rules):
-            raise TypeError
-        return Ruleset(str(found["version"]), rules)
+        whole = all(isinstance(rule["expression"], str) and rule["action"] for rule in rules)
+        version = str(found["version"])
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Corrupt(f"the answer about {phase} is not a ruleset") from None
+        whole, version, rules = False, "", ()
+    if not whole:
+        raise Corrupt(f"the answer about {phase} is not a ruleset")
+    return Ruleset(version, rules)
 
 
 def _text(value: Any) -> str:

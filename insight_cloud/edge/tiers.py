@@ -74,7 +74,7 @@ def _rule(shield: TierShield, tier: Tier, plan: PlanName) -> RateRule:
 
 
 def _lost(rule: RateRule, tier: Tier, shield: TierShield, plan: PlanName) -> str:
-    shared = f"{tier.limit} × {shield.clients_per_address} clients at one address"
+    shared = f"{tier.limit} for each of {shield.clients_per_address} clients at one address"
     edge = f"more than {rule.requests} requests in {_time(rule.period_seconds)} ({shared})"
     if rule.period_seconds == tier.window_seconds:
         return (

@@ -116,7 +116,7 @@ class Zone:
         if plan.unavailable:
             raise Refused("\n".join(plan.unavailable))
         before = await self.read(_settings(plan))
-        _same_zone(before, plan.found)
+        _same_zone(before, plan.found, "plan again")
         await _all_ready(ready)
         if not plan.writes:
             return Applied((), None)
@@ -129,8 +129,7 @@ class Zone:
             after = await self._read_back(plan)
             if healthy is not None:
                 self._progress(len(STEPS), "ask the site")
-                if said := await healthy():
-                    raise Unavailable(f"the site does not work with this: {said}")
+                _works(await healthy())
         except BaseException as error:
             await self._take_back(path, done, error)
             raise
@@ -154,7 +153,7 @@ class Zone:
         if snapshot.after and not although_moved:
             touched = [*snapshot.items, *snapshot.rulesets]
             known = {key: value for key, value in snapshot.after.items() if key in touched}
-            _same_zone(state, known)
+            _same_zone(state, known, "go back all the same with --although-moved")
         writes = _back(snapshot, state)
         for write in writes:
             self._progress(write.step, f"bring back {write.target}")
@@ -239,7 +238,7 @@ class Zone:
         failure = undoing.exception()
         if failure is not None:
             raise Unavailable(
-                f"{error or type(error).__name__}\nand taking it back failed: {failure}\n"
+                f"{str(error) or type(error).__name__}\nand taking it back failed: {failure}\n"
                 f"written so far: {', '.join(write.target for write in done)}; when Cloudflare "
                 f"answers again: insight edge rollback {path}"
             ) from failure
@@ -272,14 +271,19 @@ def _settings(plan: EdgePlan) -> list[str]:
     return [name for name in plan.found if not name.startswith("http_")]
 
 
-def _same_zone(state: State, known: Mapping[str, str]) -> None:
+def _same_zone(state: State, known: Mapping[str, str], advice: str) -> None:
     found = state.fingerprint()
     moved = sorted(name for name, value in known.items() if found.get(name) != value)
     if moved:
         raise Conflict(
             f"the zone moved since: {', '.join(moved)}. Look at it with `insight edge drift`, "
-            "then plan again"
+            f"then {advice}"
         )
+
+
+def _works(said: str) -> None:
+    if said:
+        raise Unavailable(f"the site does not work with this: {said}")
 
 
 async def _all_ready(probes: Sequence[Probe]) -> None:

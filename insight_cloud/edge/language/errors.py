@@ -1,4 +1,4 @@
-"""What is wrong with an expression, and where: apart, since every file of the language raises it."""
+"""What is wrong with an expression, and where; every file of the language raises it."""
 
 from __future__ import annotations
 

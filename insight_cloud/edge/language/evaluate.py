@@ -214,7 +214,9 @@ def _in_list(found: Any, known: Sequence[Any]) -> bool:
     )
 
 
-def _test(node: Compare) -> Callable[[Any], bool | None]:
+def _test(  # noqa: PLR0911 - one return for each kind of right-hand side
+    node: Compare,
+) -> Callable[[Any], bool | None]:
     """A function that says whether a value compares."""
     right = node.right
     match right:
@@ -287,7 +289,7 @@ def _number(found: Any) -> tuple[int, int]:
 # -- values --------------------------------------------------------------------------------
 
 
-def value(node: Node) -> Thunk:
+def value(node: Node) -> Thunk:  # noqa: PLR0911 - one return for each kind of node
     """`node` as a function that returns its value; a list where it stands for many."""
     match node:
         case Literal(value=constant):
@@ -379,9 +381,13 @@ def _mapped_logic(name: str, parts: Sequence[Thunk]) -> Thunk:
             if column is None or column is MISSING:
                 return column
         rows = zip(*columns, strict=True)
-        return [join([lambda _, found=found: found for found in row])(fields) for row in rows]
+        return [join(list(map(_constant, row)))(fields) for row in rows]
 
     return mapped
+
+
+def _constant(found: bool | None) -> Filter:  # noqa: FBT001 - a value, not an option
+    return lambda _: found
 
 
 def _quantifier(of: Thunk, *, every: bool) -> Thunk:

@@ -264,7 +264,7 @@ def wildcard_pieces(text: bytes) -> list[bytes]:
 _MAC = re.compile(rb"(.*)(\d{10})-(.{43,})", re.DOTALL)
 
 
-def _is_timed_hmac_valid(
+def _is_timed_hmac_valid(  # noqa: PLR0917 - the signature of the language
     key: bytes, message_mac: bytes, lifetime: int, now: int, separator: int = 0, flags: bytes = b""
 ) -> bool:
     found = _MAC.fullmatch(message_mac)

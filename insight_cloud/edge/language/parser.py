@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Literal as OneOf
 
 from insight_cloud.edge.language import regex
@@ -351,15 +351,18 @@ class _Parser:
 
     def _range(self, low: Literal, high: Literal, at: int) -> Range:
         first, last = low.value, high.value
-        if isinstance(first, int) and isinstance(last, int):
-            if first > last:
-                self._scan.fail(f"this range is reversed: {last}..{first}", at)
-            return Range(first, last)
-        if getattr(first, "version", 0) != getattr(last, "version", 1):
+        if type(first) is not type(last):
             self._scan.fail("a range has two addresses of one kind", at)
-        if first > last:  # type: ignore[operator]
-            self._scan.fail(f"this range is reversed: {last}..{first}", at)
-        return Range(first, last)  # type: ignore[arg-type]
+        match first, last:
+            case (int(), int()) if first <= last:
+                return Range(first, last)
+            case (IPv4Address(), IPv4Address()) if first <= last:
+                return Range(first, last)
+            case (IPv6Address(), IPv6Address()) if first <= last:
+                return Range(first, last)
+            case _:
+                pass
+        return self._scan.fail(f"this range is reversed: {high}..{low}", at)
 
     def _network(self, at: int) -> Literal:
         text = self._scan.address()
@@ -421,9 +424,9 @@ class _Parser:
             return None
         if self._scan.starts_string():
             return self._scan.string()
-        if self._scan.starts_integer():
-            return self._scan.integer()
-        self._scan.fail('an index is a number, a "key" or *')
+        if not self._scan.starts_integer():
+            self._scan.fail('an index is a number, a "key" or *')
+        return self._scan.integer()
 
     def _index(self, node: Node, key: int | bytes | None, at: int) -> Index:
         type_ = node.type

@@ -69,7 +69,7 @@ def _group(match: Any, number: bytes | None) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _compile(text: str) -> Any:
-    import re2  # loaded by the first pattern: most zones have none
+    import re2  # type: ignore[import-untyped]  # loaded by the first pattern: most zones have none
 
     unicode_ = text.startswith("(?u)")
     pattern = text.removeprefix("(?u)")

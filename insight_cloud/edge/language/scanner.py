@@ -167,16 +167,15 @@ class Scanner:
         if sign == "x" and (digits := _HEX.match(self.text, at + 1)):
             self.position = digits.end()
             return bytes.fromhex(digits[0])
-        if octal := _OCTAL.match(self.text, at):
-            self.position = octal.end()
-            return bytes([int(octal[0], 8)])
-        self.fail(
-            'in "…" a backslash stands only in \\", \\\\, \\xHH and \\OOO; use a raw string r"…"',
-            at - 1,
-        )
+        octal = _OCTAL.match(self.text, at)
+        if octal is None:
+            known = '\\", \\\\, \\xHH and \\OOO'
+            self.fail(f'in "…" a backslash stands only in {known}; use a raw string r"…"', at - 1)
+        self.position = octal.end()
+        return bytes([int(octal[0], 8)])
 
     def _pattern(self, start: int) -> bytes:
-        """A quoted regular expression: only `\\"` loses its backslash, outside of `[…]`."""
+        """A quoted regular expression: only a quote loses its backslash, outside of `[…]`."""
         parts: list[str] = []
         inside = False
         while True:

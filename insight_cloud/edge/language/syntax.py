@@ -219,7 +219,7 @@ class Logic:
 Node: TypeAlias = Literal | Field | Index | Call | Compare | Not | Logic
 
 
-def children(node: Node) -> tuple[Node, ...]:
+def children(node: Node) -> tuple[Node, ...]:  # noqa: PLR0911 - one return for each kind
     """The expressions directly inside `node`."""
     match node:
         case Index(base=base):
