@@ -12,6 +12,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from insight_cloud.core.plan import Change, Plan
@@ -200,6 +201,7 @@ def _plain(value: Any, *, key: str = "") -> Any:
     return value
 
 
+@lru_cache(maxsize=4096)
 def _expression(text: str, *, filter_: bool = True) -> str:
     """One text for all ways to write the same expression; an unknown one without its margins."""
     try:

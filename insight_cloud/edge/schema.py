@@ -165,9 +165,15 @@ def _escape(path: str) -> str:
 
 def _first(pointer: str, body: Any) -> str:
     """The most telling problem of `body` with the schema at `pointer`."""
+    return _checked(pointer, json.dumps(body, sort_keys=True))
+
+
+@lru_cache(maxsize=8192)
+def _checked(pointer: str, text: str) -> str:
+    """The same for the text of a body: a rule is checked when it is read, planned and answered."""
     from jsonschema.exceptions import best_match
 
-    error = best_match(_validator(pointer).iter_errors(body))
+    error = best_match(_validator(pointer).iter_errors(json.loads(text)))
     if error is None:
         return ""
     place = "/".join(map(str, _absolute(error.absolute_path)))

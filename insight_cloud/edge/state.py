@@ -89,9 +89,11 @@ async def read(
     zone: str,
     *,
     settings: Iterable[str] = (),
-    phases: Iterable[Phase] = MANAGED,
+    only: Iterable[str] | None = None,
 ) -> State:
-    """Read the zone `zone`: its values, those of `settings` besides, and the rules of `phases`.
+    """Read the zone `zone`: its values, those of `settings` besides, and the rules of each phase.
+
+    With `only`, just the values and phases of these names.
 
     What the token may not read, or the plan does not have, is told in `unread`.
 
@@ -100,8 +102,9 @@ async def read(
         Missing: there is no such zone.
         Unavailable, RateLimited, Corrupt: as of `Cloudflare.call`.
     """
-    names = list(dict.fromkeys([*ITEMS, *settings]))
-    wanted = list(phases)
+    chosen = None if only is None else set(only)
+    wanted = [phase for phase in MANAGED if chosen is None or phase in chosen]
+    names = list(dict.fromkeys([*ITEMS, *settings])) if chosen is None else chosen - set(wanted)
     unread: dict[str, str] = {}
     try:
         async with asyncio.TaskGroup() as group:

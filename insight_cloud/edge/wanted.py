@@ -227,7 +227,7 @@ def _item_problems(file: EdgeFile, edge: Edge) -> Iterator[str]:
         )
     hsts = edge.tls.hsts
     if hsts is not None and hsts.enabled and not edge.tls.always_https:
-        yield f"{file.place(('tls', 'hsts'))}: HSTS needs tls.always_https = true first"
+        yield f"{file.place(('tls', 'always_https'))}: HSTS needs tls.always_https = true first"
     if hsts is not None and hsts.enabled and edge.tls.mode in {"off", "flexible"}:
         yield f"{file.place(('tls', 'mode'))}: HSTS needs full or strict, not {edge.tls.mode}"
 

@@ -198,7 +198,7 @@ class Zone:
 
     async def _read_back(self, plan: EdgePlan) -> State:
         self._progress(len(STEPS), "read back")
-        state = await read(self._api, self.id, settings=_settings(plan))
+        state = await read(self._api, self.id, only=[write.target for write in plan.writes])
         wrong = [write.target for write in plan.writes if not _is_there(write, state)]
         if wrong:
             raise Corrupt(f"what was written does not read back: {', '.join(wrong)}")
@@ -256,7 +256,7 @@ class Zone:
         await self._check_back(snapshot, {write.target for write in done})
 
     async def _check_back(self, snapshot: Snapshot, targets: set[str] | None = None) -> None:
-        state = await read(self._api, self.id, settings=list(snapshot.items))
+        state = await read(self._api, self.id, only=[*snapshot.items, *snapshot.rulesets])
         wrong = [
             write.target
             for write in _back(snapshot, state)

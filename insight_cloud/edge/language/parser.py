@@ -172,6 +172,9 @@ class _Parser:
         return None
 
     def _need_bool(self, node: Node) -> None:
+        word = self._scan.word()
+        if node.type != BOOL and word in FUNCTIONS:
+            self._scan.fail(f"{word} is a function: {word}(field, …)")
         if node.type != BOOL:
             self._scan.fail(f"{node} is a {value_type(node)}: a comparison must follow", node.at)
 
@@ -186,9 +189,15 @@ class _Parser:
         if self._scan.take("("):
             node = self._deeper(self._expression)
             self._need_bool(node)
-            self._scan.need(")", "to close the one before")
+            if not self._scan.take(")"):
+                self._scan.fail(*self._unclosed(at))
             return node
         return self._comparison()
+
+    def _unclosed(self, opened: int) -> tuple[str, int]:
+        if self._scan.at_end():
+            return "this ( has no )", opened
+        return self._left_over(), self._scan.position
 
     def _deeper(self, step: Callable[[], Node]) -> Node:
         self._depth += 1

@@ -488,7 +488,7 @@ INVALID: list[tuple[str, int]] = [
     ("ssl and", 7),
     ("and ssl", 0),
     ("not", 3),
-    ("(ssl", 4),
+    ("(ssl", 0),
     ("ssl)", 3),
     ("()", 1),
     ("ssl\tand ssl", 3),
