@@ -79,7 +79,7 @@ def test_after_an_apply_the_plan_is_empty(file: EdgeFile, foreign: list[tuple[st
     asyncio.run(_is_empty_afterwards(file, foreign))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(configurations.files, configurations.files)
 def test_from_any_file_to_any_other_and_back(first: EdgeFile, second: EdgeFile) -> None:
     async def there_and_back() -> None:
@@ -94,13 +94,13 @@ def test_from_any_file_to_any_other_and_back(first: EdgeFile, second: EdgeFile) 
     asyncio.run(there_and_back())
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(configurations.files, configurations.foreign)
 def test_what_is_imported_is_what_is_there(file: EdgeFile, foreign: list[tuple[str, int]]) -> None:
     async def imported() -> None:
         fake = Fake(clock=lambda: NOW)
         for expression, place in foreign:
-            fake.add_rule(FIREWALL, {"action": "log", "expression": expression}, at=place)
+            fake.add_rule(FIREWALL, {"action": "challenge", "expression": expression}, at=place)
         with tempfile.TemporaryDirectory(dir=FAST) as folder:
             async with zone_of(fake, Path(folder)) as zone:
                 await zone.apply(await planned(zone, wanted(file, today=TODAY)))
