@@ -37,14 +37,14 @@ def _foreign(name: str) -> dict[str, Any]:
     return {"ref": name, "action": "block", "expression": "ssl", "description": name}
 
 
-def _state(rules: list[dict[str, Any]], items: Mapping[str, Any] = {}) -> State:  # noqa: B006 - read only
+def _state(rules: list[dict[str, Any]], items: Mapping[str, Any] = {}) -> State:
     rulesets = {phase: Ruleset("none", ()) for phase in MANAGED}
     rulesets["http_request_firewall_custom"] = Ruleset("1", tuple(rules))
     found = {name: Found(value) for name, value in items.items()}
     return State(ZoneInfo("0" * 32, "example.com", "free", "active"), found, rulesets)
 
 
-def _want(rules: list[dict[str, Any]], items: Mapping[str, Any] = {}) -> Wanted:  # noqa: B006 - read only
+def _want(rules: list[dict[str, Any]], items: Mapping[str, Any] = {}) -> Wanted:
     return Wanted("example.com", "free", items, {"http_request_firewall_custom": tuple(rules)})
 
 

@@ -484,13 +484,17 @@ class _Parser:
             return Literal(self._scan.string(), BYTES, at)
         if self._scan.starts_integer():
             return Literal(self._scan.integer(), INT, at)
-        return self._deeper(self._expression)
+        # As in the engine: what `and` and the others join stands in parentheses here.
+        logic = self._scan.peek("(") or self._scan.peek("!") or self._scan.word() == "not"
+        return self._deeper(self._expression if logic else self._comparison)
 
     def _quantifier(self, name: str, arguments: tuple[Node, ...], at: int) -> Call:
         if len(arguments) != 1:
             self._scan.fail(f"{name}() takes one argument", at)
         if value_type(arguments[0]) != array(BOOL):
             self._scan.fail(f"{name}() takes comparisons of many values: use [*] inside", at)
+        if isinstance(arguments[0], Index) and arguments[0].mapped:
+            self._scan.fail(f"{name}() takes the array itself, without the last [*]", at)
         return Call(name, arguments, BOOL, at)
 
     def _check_place(self, name: str, function: Function, at: int) -> None:

@@ -89,7 +89,7 @@ class Call:
     mapped = False
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(map(str, self.arguments))})"
+        return f"{self.name}({', '.join(map(_argument, self.arguments))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +248,10 @@ def walk(node: Node) -> Iterator[Node]:
 def value_type(node: Node) -> Type:
     """The type that a function sees: a mapped value is an array."""
     return array(node.type) if node.mapped else node.type
+
+
+def _argument(node: Node) -> str:
+    return f"({node})" if isinstance(node, Logic) else str(node)
 
 
 def _quote(value: bytes) -> str:

@@ -42,7 +42,7 @@ OURS = [(text, *pair) for text, cases in VECTORS for pair in _pairs(cases)]
 
 @pytest.mark.parametrize(("text", "request_", "expected"), _documented())
 def test_a_documented_example_is_as_documented(
-    text: str, request_: dict[str, Any], expected: bool
+    text: str, request_: dict[str, Any], *, expected: bool
 ) -> None:
     assert compiled(text)(fields_of(_request(request_))) is expected
 
@@ -53,7 +53,7 @@ def test_the_documented_examples_are_all_there() -> None:
 
 @pytest.mark.parametrize(("text", "request_", "expected"), OURS)
 def test_a_vector_of_our_own_is_as_it_must_be(
-    text: str, request_: Request, expected: bool | None
+    text: str, request_: Request, *, expected: bool | None
 ) -> None:
     assert compiled(text)(fields_of(request_)) is expected
 

@@ -96,7 +96,7 @@ def test_a_random_value_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("url_safe", [False, True])
-def test_a_signed_token_is_valid_until_its_time_is_over(url_safe: bool) -> None:
+def test_a_signed_token_is_valid_until_its_time_is_over(*, url_safe: bool) -> None:
     made = 1_484_063_787
     digest = hmac.new(b"secret", f"/cat.jpg{made}".encode(), hashlib.sha256).digest()
     encoded = base64.b64encode(digest).decode()
