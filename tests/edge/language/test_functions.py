@@ -22,8 +22,10 @@ SIGN = 'is_timed_hmac_valid_v0("secret", http.request.uri, 100, http.request.tim
     [
         (
             "https://apps.example.com/calendar/admin?expand=true",
-            'wildcard_replace(http.request.full_uri, "https://*.example.com/*/*", '
-            '"https://example.com/${1}/${2}/${3}")',
+            (
+                'wildcard_replace(http.request.full_uri, "https://*.example.com/*/*", '
+                '"https://example.com/${1}/${2}/${3}")'
+            ),
             "https://example.com/apps/calendar/admin?expand=true",
         ),
         (

@@ -93,8 +93,10 @@ VECTORS: list[tuple[str, Cases]] = [
         },
     ),
     (
-        'http.request.full_uri wildcard "*.example.com/*" or '
-        'http.request.full_uri wildcard "http*://example.com/*"',
+        (
+            'http.request.full_uri wildcard "*.example.com/*" or '
+            'http.request.full_uri wildcard "http*://example.com/*"'
+        ),
         {
             "https://example.com/folder/list.htm": T,
             "https://admin.example.com/folder/team/app1/": T,
@@ -408,8 +410,10 @@ VECTORS: list[tuple[str, Cases]] = [
     ("http.host eq lower(http.host)", {"https://e.com/": T}),
     ('contains(http.request.uri.path, "admin")', {"/x/admin": T, "/": F}),
     (
-        'is_timed_hmac_valid_v0("mysecretkey", http.request.uri, 100000, '
-        "http.request.timestamp.sec, 8)",
+        (
+            'is_timed_hmac_valid_v0("mysecretkey", http.request.uri, 100000, '
+            "http.request.timestamp.sec, 8)"
+        ),
         [
             (
                 known(
@@ -441,7 +445,10 @@ VECTORS: list[tuple[str, Cases]] = [
         {"/?a=2": T, "/?a=3": F, "/": F},
     ),
     (
-        'all((http.request.uri.args["a"][*] contains "x") and (http.request.uri.args["a"][*] ne "x"))',
+        (
+            'all((http.request.uri.args["a"][*] contains "x") '
+            'and (http.request.uri.args["a"][*] ne "x"))'
+        ),
         {"/?a=xx&a=yx": T, "/?a=x": F},
     ),
     ('any(http.request.uri.args.values[*] in {"1" "2"})', {"/?a=2": T, "/?a=3": F}),
