@@ -50,7 +50,7 @@ def documented() -> list[tuple[str, Any]]:
             given = dict(case["request"])
             headers = tuple(map(tuple, given.pop("headers", ())))
             plain = {key: given.pop(key) for key in ("url", "method") if key in given}
-            known: dict[str, Any] = {short.get(key, key): value for key, value in given.items()}
+            known = {str(short.get(key, key)): value for key, value in given.items()}
             pairs.append((entry["expression"], Request(**plain, headers=headers, known=known)))
     return pairs
 
