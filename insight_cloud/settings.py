@@ -18,6 +18,7 @@ from insight_cloud.cache.settings import CacheSettings
 from insight_cloud.cdn.settings import CdnSettings
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
+from insight_cloud.edge.settings import EdgeSettings
 from insight_cloud.headers.settings import HeadersSettings
 from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
@@ -124,17 +125,6 @@ class AnalysesSettings(_Section):
     """Most results of one run (GitHub's limit)."""
 
 
-class EdgeSettings(_Section):
-    """The Cloudflare account and zone."""
-
-    api_token: SecretStr | None = None
-    """API token (not the global key)."""
-    zone_id: str | None = None
-    """Zone identifier, 32 hexadecimal digits."""
-    account_id: str | None = None
-    """Account identifier, 32 hexadecimal digits."""
-    api_url: str = "https://api.cloudflare.com/client/v4"
-    """Where the API is; another one for rehearsals."""
 
 
 class StorageSettings(_Section):

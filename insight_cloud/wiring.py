@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -20,6 +21,9 @@ from insight_cloud.database import Pool, SlowQueries, embedded
 from insight_cloud.notify import Apprise, Channel, Mail, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
 
+if TYPE_CHECKING:
+    from insight_cloud.edge import Tier
+
 __all__ = [
     "Components",
     "Limits",
@@ -28,6 +32,7 @@ __all__ = [
     "cloudfront",
     "database_directory",
     "database_url",
+    "edge_tiers",
     "limit_store",
     "limits",
     "notifier",
@@ -116,6 +121,16 @@ def database_directory(settings: Settings) -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/insight/postgres")
     return Path.home() / ".local/share/insight/postgres"
+
+
+def edge_tiers(settings: Settings) -> tuple[Tier, ...]:
+    """The application's rate limits, as the edge asks for them."""
+    from insight_cloud.edge import Tier  # a web process has no use for the rules language
+
+    return tuple(
+        Tier(policy.name, policy.limit, policy.seconds)
+        for policy in settings.ratelimit.policies().values()
+    )
 
 
 def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:
