@@ -125,8 +125,6 @@ class AnalysesSettings(_Section):
     """Most results of one run (GitHub's limit)."""
 
 
-
-
 class StorageSettings(_Section):
     """Credentials of the object stores."""
 

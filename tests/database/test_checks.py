@@ -22,9 +22,10 @@ async def test_a_healthy_database_passes(pool: Pool) -> None:
 
 async def test_pending_and_changed_migrations_fail(pool: Pool, tmp_path: Path) -> None:
     shutil.copytree(MIGRATIONS, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "9999_more.sql").write_text("select 1")
+    more = f"{len(list(tmp_path.glob('*.sql'))) + 1:04}_more"
+    (tmp_path / f"{more}.sql").write_text("select 1")
     *_, found = await check(pool, migrations_directory=tmp_path)
-    assert (found.status, found.detail) == ("fail", "pending: 9999_more")
+    assert (found.status, found.detail) == ("fail", f"pending: {more}")
     (tmp_path / "0001_initial.sql").write_text("select 1")
     *_, found = await check(pool, migrations_directory=tmp_path)
     assert found.status == "fail"
