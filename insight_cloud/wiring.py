@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from insight_cloud import cache, cdn, ratelimit
+from insight_cloud import cache, cdn, ratelimit, tls
 from insight_cloud.core import sigv4
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.core.storage import Credentials, open_store
@@ -23,6 +23,8 @@ from insight_cloud.settings import Settings
 __all__ = [
     "Components",
     "Limits",
+    "certificate_keeper",
+    "certificate_store",
     "channels",
     "cloudflare_caches",
     "cloudfront",
@@ -116,6 +118,74 @@ def database_directory(settings: Settings) -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/insight/postgres")
     return Path.home() / ".local/share/insight/postgres"
+
+
+def certificate_store(settings: Settings) -> tls.Store:
+    """Return where the certificate lies."""
+    if settings.tls.directory is not None:
+        return tls.Store(settings.tls.directory)
+    if os.geteuid() == 0:
+        return tls.Store(Path("/var/lib/insight/certificates"))
+    return tls.Store(Path.home() / ".local/share/insight/certificates")
+
+
+def certificate_keeper(settings: Settings, *, notify: tls.Notify | None = None) -> tls.Keeper:
+    """Return who keeps the certificate from lapsing, with the authority that the settings name."""
+    wanted, store = settings.tls, certificate_store(settings)
+    return tls.Keeper(
+        store,
+        _authority(settings, store),
+        tls.Wanted(wanted.names, wanted.key_type, wanted.profile),
+        hooks=wanted.hooks,
+        hook_seconds=wanted.hook_seconds,
+        keep=wanted.keep,
+        notify=notify,
+    )
+
+
+def _authority(settings: Settings, store: tls.Store) -> tls.Issuer | None:
+    wanted = settings.tls
+    if wanted.method == "custom":
+        return None
+    if wanted.method == "cloudflare":
+        zone = settings.edge.zone_id
+        return tls.OriginCa(_cloudflare(settings), days=wanted.origin_days, zone_id=zone)
+    acme = _acme(settings, store)
+    if wanted.method == "letsencrypt":
+        return acme
+    if wanted.challenge != "http-01":
+        raise SettingsError('tls.method "certbot" proves names by http-01 only: set tls.challenge')
+    return tls.Certbot(
+        wanted.acme_url,
+        store,
+        email=wanted.email,
+        agree_terms=wanted.agree_terms,
+        ca_file=wanted.acme_ca_file,
+        adviser=acme,
+    )
+
+
+def _acme(settings: Settings, store: tls.Store) -> tls.Issuer:
+    wanted = settings.tls
+    solver: tls.Solver = tls.Http01(store)
+    if wanted.challenge == "dns-01":
+        records = tls.Records(_cloudflare(settings), zone_id=settings.edge.zone_id)
+        solver = tls.Dns01(records, wait_seconds=wanted.dns_seconds)
+    return tls.Acme(
+        wanted.acme_url,
+        store,
+        solver,
+        email=wanted.email,
+        agree_terms=wanted.agree_terms,
+        ca_file=wanted.acme_ca_file,
+    )
+
+
+def _cloudflare(settings: Settings) -> tls.Api:
+    token = settings.tls.cloudflare_token or settings.edge.api_token
+    if token is None:
+        raise SettingsError("Cloudflare needs a token: set CLOUDFLARE_API_TOKEN")
+    return tls.Api(token.get_secret_value(), url=settings.tls.cloudflare_url)
 
 
 def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:
