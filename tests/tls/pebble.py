@@ -120,7 +120,9 @@ def pebble(**environment: str) -> Iterator[Pebble]:
         (folder / "ca.pem").write_bytes(authority.root().alone)
         ports = [free_port() for _ in range(5)]
         listen, management, http_port, dns, control = ports
-        (folder / "config.json").write_text(json.dumps(_config(folder, listen, management, http_port)))
+        (folder / "config.json").write_text(
+            json.dumps(_config(folder, listen, management, http_port))
+        )
         challenges = [
             *(require("pebble-challtestsrv", "pebble"), "-defaultIPv6", ""),
             *("-http01", "", "-https01", "", "-tlsalpn01", ""),
