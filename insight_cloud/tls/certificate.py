@@ -17,7 +17,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from insight_cloud.core.errors import Corrupt
 from insight_cloud.core.report import Check, Status
@@ -47,6 +53,11 @@ _ROOTS_BYTES = 4 * 1024 * 1024
 _CHAIN_LENGTH = 10
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 _NAME = "insight"
+# Authorities inside of companies often leave out what public ones must have.
+_AUTHORITIES = ExtensionPolicy.permit_all().require_present(
+    x509.BasicConstraints, Criticality.AGNOSTIC, None
+)
+_SERVERS = ExtensionPolicy.webpki_defaults_ee()
 
 
 @dataclass(frozen=True)
@@ -278,9 +289,14 @@ def _names(found: Certificate, wanted: Iterable[str]) -> Check:
     return _check("names", "pass", has)
 
 
+def _is_weak(found: Certificate) -> bool:
+    kind, bits = key_bits(found.leaf.public_key())
+    return bits < (224 if kind == "EC" else 2048)
+
+
 def _strength(found: Certificate) -> Iterable[Check]:
     kind, bits = key_bits(found.leaf.public_key())
-    enough = bits >= (224 if kind == "EC" else 2048)
+    enough = not _is_weak(found)
     weak = "" if enough else ": too weak, make a new key of 2048 bits, or EC P-256"
     yield _check("strength", "pass" if enough else "fail", f"{kind} {bits} bits{weak}")
     weak_names = [
@@ -358,13 +374,18 @@ def _trust(found: Certificate, roots: Sequence[x509.Certificate], now: datetime)
         x509.IPAddress(ipaddress.ip_address(name)) if _is_address(name) else x509.DNSName(name)
     )
     verifier = (
-        PolicyBuilder().store(Store(list(roots))).time(now.replace(tzinfo=None))
+        PolicyBuilder()
+        .store(Store(list(roots)))
+        .time(now.replace(tzinfo=None))
+        .extension_policies(ca_policy=_AUTHORITIES, ee_policy=_SERVERS)
     ).build_server_verifier(subject)
     try:
         path = verifier.verify(found.leaf, list(found.chain[1:]))
     except (VerificationError, ValueError) as error:
-        if any(_issued(found.leaf, root) for root in roots) and len(found.chain) == 1:
-            return _check("trust", "pass", "signed by a root directly")
+        pinned = found.leaf in roots
+        if (pinned or _is_weak(found)) and _leads_to(found, roots, now):
+            # The verifier refuses weak keys too; `strength` has said so already.
+            return _check("trust", "pass", "leads to a trusted root")
         if len(found.chain) == 1 and not self_issued(found.leaf):
             return _check(
                 "trust",
@@ -374,6 +395,19 @@ def _trust(found: Certificate, roots: Sequence[x509.Certificate], now: datetime)
             )
         return _check("trust", "fail", f"no path leads to a trusted root: {_first_line(error)}")
     return _check("trust", "pass", path[-1].subject.rfc4514_string() or "a trusted root")
+
+
+def _leads_to(found: Certificate, roots: Sequence[x509.Certificate], now: datetime) -> bool:
+    """Whether the chain, as it stands, ends at a root that is valid now."""
+    links = zip(found.chain, found.chain[1:], strict=False)
+    if not all(_issued(below, above) and _is_authority(above) for below, above in links):
+        return False
+    last = found.chain[-1]
+    return any(
+        (root == last or _issued(last, root))
+        and root.not_valid_before_utc <= now <= root.not_valid_after_utc
+        for root in roots
+    )
 
 
 def _issued(below: x509.Certificate, above: x509.Certificate) -> bool:

@@ -13,11 +13,13 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import httpx
 from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from insight_cloud.core.errors import Unavailable
 from insight_cloud.core.report import stopwatch
-from insight_cloud.tls import hello, suites
+from insight_cloud.tls import certificate, hello, suites
 from insight_cloud.tls.certificate import Certificate
 from insight_cloud.tls.hello import Flight, Heard, Version
 from insight_cloud.tls.suites import Suite
@@ -34,13 +36,18 @@ _BROKEN_ALERTS = {20, 21}  # bad_record_mac, decryption_failed
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a server accepts. `hsts_seconds` is None without the header, -1 with a broken one."""
+    """What a server accepts.
+
+    `hsts_seconds` is None without the header, -1 with a broken one. `fetched` is the issuer that
+    the server does not send, but that the certificate says where to find.
+    """
 
     host: str
     port: int
     suites: Mapping[Version, tuple[Suite, ...]]
     ssl2_bits: tuple[int, ...] = ()
     chain: Certificate | None = None
+    fetched: tuple[x509.Certificate, ...] = ()
     dh_bits: int | None = None
     curve_bits: int | None = None
     secure_renegotiation: bool | None = None
@@ -232,13 +239,16 @@ async def probe(
         if not ssl2 and not any(accepted.values()):
             raise Unavailable(f"{host} port {port} is open, but does not answer as a TLS server")
         holes = await _holes(run, accepted)
-    hsts, http, chain = web
+        hsts, http, chain = web
+        chain = _chain_heard(run.flights) or chain
+        fetched = await _fetched(chain, timeout_seconds)
     return Findings(
         host=host,
         port=port,
         suites=accepted,
         ssl2_bits=ssl2,
-        chain=_chain_heard(run.flights) or chain,
+        chain=chain,
+        fetched=fetched,
         dh_bits=min((h.dh_bits for h in run.flights if h.dh_bits is not None), default=None),
         curve_bits=min(
             (h.curve_bits for h in run.flights if h.curve_bits is not None), default=None
@@ -388,6 +398,36 @@ def _parsed(ders: Sequence[bytes]) -> Certificate | None:
     except ValueError:
         return None
     return Certificate(chain) if chain else None
+
+
+async def _fetched(chain: Certificate | None, seconds: float) -> tuple[x509.Certificate, ...]:
+    """Fetch a missing issuer from where the certificate says, as browsers and SSL Labs do."""
+    if chain is None or len(chain.chain) > 1 or certificate.self_issued(chain.leaf):
+        return ()
+    try:
+        places = chain.leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    urls = [
+        place.access_location.value
+        for place in places.value
+        if place.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+        and isinstance(place.access_location, x509.UniformResourceIdentifier)
+    ]
+    if not urls or not urls[0].startswith("http:"):
+        return ()
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+        async with (
+            httpx.AsyncClient(timeout=seconds) as client,
+            client.stream("GET", urls[0]) as answer,
+        ):
+            data = b""
+            async for piece in answer.aiter_bytes():
+                data += piece
+                if len(data) > certificate.CHAIN_BYTES:
+                    return ()
+        return (x509.load_der_x509_certificate(data),)
+    return ()
 
 
 def _renegotiation(flights: Sequence[Heard]) -> bool | None:

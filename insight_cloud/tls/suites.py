@@ -34,7 +34,7 @@ class Suite:
         """How keys are exchanged: RSA, DHE, ECDHE, DH, ECDH, or TLS13."""
         if self.number >> 8 == 0x13:
             return "TLS13"
-        return self.name.split("_", 1)[0]
+        return self.name.split("_", 2)[1]
 
     @property
     def forward_secret(self) -> bool:

@@ -58,6 +58,7 @@ def signed(
     key: Any = None,
     hash_algorithm: Any = None,
     usage: x509.ObjectIdentifier | None = ExtendedKeyUsageOID.SERVER_AUTH,
+    more: Sequence[x509.ExtensionType] = (),
 ) -> Signer:
     """A certificate for `subject`, signed `by` somebody or by itself."""
     key = key or ec.generate_private_key(ec.SECP256R1())
@@ -83,6 +84,8 @@ def signed(
         builder = builder.add_extension(_signs_certificates(), critical=True)
     elif usage is not None:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    for extension in more:
+        builder = builder.add_extension(extension, critical=False)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(_san(names)), critical=False)
     made = builder.sign(by.key if by else key, hash_algorithm or hashes.SHA256())

@@ -148,7 +148,7 @@ def step(function):
 from insight_cloud.tls.store import Meta, Store
 folder = Path(sys.argv[2])
 chain, key = (folder / "new.pem").read_bytes(), (folder / "new.key").read_bytes()
-for name in ("open", "fsync", "mkdir", "rename", "replace", "symlink", "unlink", "rmdir", "close", "write"):
+for name in "open fsync mkdir rename replace symlink unlink rmdir close write".split():
     setattr(os, name, step(getattr(os, name)))
 import io
 meta = Meta("custom", datetime.fromisoformat(sys.argv[3]))
