@@ -134,14 +134,13 @@ class _Probe:
         """The bits of the ciphers of SSL 2.0, if it is spoken at all."""
         data = b""
         async with self.slots:
-            with contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(self.timeout), self.connected() as (reader, writer):
                     writer.write(hello.ssl2_hello())
                     head = await reader.readexactly(2)
                     if head[0] & 0x80:  # anything else is a TLS alert
                         length = (head[0] & 0x7F) << 8 | head[1]
-                        with contextlib.suppress(asyncio.IncompleteReadError):
-                            data = head + await reader.readexactly(length)
+                        data = head + await reader.readexactly(length)
         kinds = hello.ssl2_kinds(data) or ()
         return tuple(bits for k in kinds if (bits := suites.SSL2_KINDS.get(k)) is not None)
 
