@@ -51,6 +51,7 @@ _ANSWER_BYTES = 1024 * 1024
 _ASK_AGAIN = timedelta(hours=6)
 _ASK_RANGE = (timedelta(minutes=1), timedelta(days=1))
 _LIMITED_SECONDS = 3600.0
+_NONCES = 4
 _AGENT = "insight-cloud"
 _HINTS = {
     "caa": "a CAA record of the domain forbids this authority: add it there",
@@ -91,6 +92,16 @@ class _Network(client.ClientNetwork):
 
     status = 0
     retry_after: float | None = None
+
+    def post(self, *args: Any, **options: Any) -> Any:
+        """Send again while the authority does not like the nonce; the library does so only once."""
+        for _ in range(_NONCES):
+            try:
+                return super().post(*args, **options)
+            except messages.Error as error:
+                if error.code != "badNonce":
+                    raise
+        return super().post(*args, **options)
 
     def _send_request(self, method: str, url: str, *args: Any, **options: Any) -> Any:
         self.status, self.retry_after = 0, None
@@ -190,7 +201,12 @@ class Acme:
         """
         try:
             async with asyncio.timeout(self._patience):
-                return await self._issue(wanted, replaces)
+                try:
+                    return await self._issue(wanted, replaces)
+                except _AccountGone:
+                    acme = await self._connected()
+                    acme.net.account = None  # the next try makes a new one, with the same key
+                    return await self._issue(wanted, replaces)
         except TimeoutError as error:
             raise Unavailable(
                 f"{self._url} did not finish the order within {self._patience:g} s", retry_after=60
@@ -368,10 +384,10 @@ class Acme:
         status = net.status if net else 0
         if isinstance(error, errors.ConflictError):
             return Conflict(f"{self._url} already has it")
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return self._limited(str(error), wait)
         if isinstance(error, messages.Error):
             return self._problem(error, wait, status)
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return self._limited("it does not say why", wait)
         if isinstance(error, OSError):  # what `requests` raises are such
             return self._unreachable(error, wait)
         what = (
@@ -407,15 +423,14 @@ class Acme:
         ]
         detail = _NAME_IN.sub("?", "; ".join(filter(None, details)))[:500]
         kind = str(error.typ).rsplit(":", 1)[-1]
-        if kind == "rateLimited":
+        if kind == "rateLimited" or status == HTTPStatus.TOO_MANY_REQUESTS:
             return self._limited(detail, wait)
         if kind in {"serverInternal", "badNonce"} or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Unavailable(
                 f"{self._url} is out of order: {detail or kind}", retry_after=wait or 60
             )
         if kind == "accountDoesNotExist":
-            path = self._store.directory / _ACCOUNT
-            return Refused(f"the authority does not know the account: remove {path} and try again")
+            return _AccountGone(f"{self._url} does not know our account")
         hint = _HINTS.get(kind)
         return Refused(f"{detail or kind}" + (f"; {hint}" if hint else f" ({kind})"))
 
@@ -424,6 +439,10 @@ class Acme:
         return RateLimited(
             f"{self._url} wants us to wait {seconds:.0f} s: {detail[:300]}", retry_after=seconds
         )
+
+
+class _AccountGone(Refused):
+    """The authority has forgotten our account, as test systems do now and then."""
 
 
 class _Pause:
