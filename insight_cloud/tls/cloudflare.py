@@ -154,10 +154,9 @@ class Records:
             if end not in self._zones:
                 query = {"name": end}
                 found = await self._api.call("GET", "/zones", needs="Zone: Read", query=query)
-                if not isinstance(found, list) or not found:
-                    continue
-                self._zones[end] = _identifier(found[0])
-            return self._zones[end]
+                self._zones[end] = _identifier(found[0]) if isinstance(found, list) and found else ""
+            if self._zones[end]:
+                return self._zones[end]
         raise Missing(
             f"Cloudflare knows no zone of {name} that the token can see: set CLOUDFLARE_ZONE_ID, "
             "or give the token Zone: Read and DNS: Edit of that zone"

@@ -205,7 +205,9 @@ def _front(front: Front, upstream: int, folder: Path) -> Iterator[int]:
         thread.join()
 
 
-def _handler(front: Front, upstream: int, trust: ssl.SSLContext) -> type[BaseHTTPRequestHandler]:
+def _handler(  # noqa: C901 - a class with short methods
+    front: Front, upstream: int, trust: ssl.SSLContext
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

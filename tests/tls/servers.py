@@ -104,7 +104,7 @@ def answering(
             self.end_headers()
             self.wfile.write(answer or b"")
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - the library's name
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from insight_cloud.core.errors import Corrupt, Refused, SettingsError, Unavailable
 from insight_cloud.tls import certificate
@@ -82,7 +83,8 @@ async def test_a_renewal_says_what_it_replaces_and_keeps_the_account(
 async def test_what_was_replaced_already_is_ordered_anew(
     tmp_path: Path, acme: Pebble, answer: Answer
 ) -> None:
-    store, refused = Store(tmp_path), []
+    store = Store(tmp_path)
+    refused: list[str] = []
 
     def fault(method: str, path: str) -> Answer | None:
         if path == "/order-plz" and not refused:
@@ -198,7 +200,7 @@ async def test_a_profile_that_is_not_offered_is_said_with_those_that_are(
 
 
 async def test_a_wildcard_needs_the_dns(tmp_path: Path, acme: Pebble) -> None:
-    with pytest.raises(Refused, match="does not offer http-01 for a.example, but dns-01"):
+    with pytest.raises(Refused, match=r"does not offer http-01 for a\.example, but dns-01"):
         await authority(acme, Store(tmp_path)).issue(Wanted(("*.a.example",)), replaces=None)
 
 
@@ -234,7 +236,7 @@ def test_the_identifier_of_a_certificate_is_that_of_the_standard() -> None:
         .not_valid_after(made.NOW + made.DAY)
         .add_extension(x509.AuthorityKeyIdentifier(key, None, None), critical=False)
     )
-    signed = builder.sign(signer.key, made.hashes.SHA256())
+    signed = builder.sign(signer.key, hashes.SHA256())
     found = certificate_id(certificate.Certificate((signed,)))
     assert found is not None
     assert found.endswith(".AIdlQyE")  # the first bit is set, so a zero byte goes before it

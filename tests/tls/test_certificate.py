@@ -146,7 +146,7 @@ def test_little_time_left_is_a_warning() -> None:
         ("::1", ["::1"], True),
     ],
 )
-def test_names_are_covered_as_in_browsers(name: str, names: list[str], covered: bool) -> None:
+def test_names_are_covered_as_in_browsers(*, name: str, names: list[str], covered: bool) -> None:
     assert certificate.covers(names, name) is covered
 
 

@@ -13,7 +13,7 @@ from insight_cloud.tls.renewal import State, Window
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-moments = st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
+moments = st.timedeltas(timedelta(0), timedelta(days=1500)).map(lambda span: NOW - 300 * DAY + span)
 lives = st.timedeltas(timedelta(hours=12), timedelta(days=400))
 
 

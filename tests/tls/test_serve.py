@@ -1,4 +1,4 @@
-"""`insight serve` with TLS, from nothing to HTTPS, beside a real authority and without any proxy."""
+"""`insight serve` with TLS, from nothing to HTTPS, beside a real authority, without a proxy."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_from_nothing_to_https_and_on_to_the_next_certificate(
 ) -> None:
     with pebble() as authority, serving(tmp_path, authority, "--workers", str(workers)) as served:
         first = served.until_serial()
-        plain = httpx.get(
+        plain = await _get(
             f"http://127.0.0.1:{authority.http_port}/x", headers={"Host": "site.example"}
         )
         assert plain.headers["location"] == f"https://site.example:{served.port}/x"
@@ -158,6 +158,11 @@ async def test_from_nothing_to_https_and_on_to_the_next_certificate(
             served.process.send_signal(signal.SIGHUP)
             await _gets_an_a_plus(served, authority)
     assert "PRIVATE KEY" not in served.said
+
+
+async def _get(url: str, headers: dict[str, str]) -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        return await client.get(url, headers=headers)
 
 
 async def _gets_an_a_plus(served: Served, authority: Pebble) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import uvicorn
 
-from insight_cloud.core.errors import Conflict, Corrupt
+from insight_cloud.core.errors import Conflict, Corrupt, Unavailable
 from insight_cloud.tls import certificate, serving
 from insight_cloud.tls.issuer import Wanted
 from insight_cloud.tls.keeper import Keeper
@@ -66,9 +66,11 @@ def shown(port: int, *, ciphers: str = "DEFAULT") -> str:
     context = ssl.create_default_context(cadata=authority.root().alone.decode())
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(ciphers)
-    with socket.create_connection(("127.0.0.1", port), 20) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as connection:
-            der = connection.getpeercert(binary_form=True)
+    with (
+        socket.create_connection(("127.0.0.1", port), 20) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        der = connection.getpeercert(binary_form=True)
     assert der is not None
     return certificate.load(ssl.DER_cert_to_PEM_cert(der).encode()).fingerprint
 
@@ -235,7 +237,7 @@ async def test_the_plain_port_serves_until_it_is_cancelled(tmp_path: Path) -> No
 
 
 def test_a_taken_port_is_said() -> None:
-    with serving.listen("127.0.0.1", 0) as first, pytest.raises(Conflict, match="tls.http_port"):
+    with serving.listen("127.0.0.1", 0) as first, pytest.raises(Conflict, match=r"tls\.http_port"):
         serving.listen("127.0.0.1", first.getsockname()[1])
 
 
@@ -282,9 +284,7 @@ async def test_looks_are_at_random_moments_and_sooner_after_a_failure(
         if len(slept) == 6:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(serving.asyncio, "sleep", sleep)
-    from insight_cloud.core.errors import Unavailable
-
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     made.failing = lambda _: Unavailable("down") if len(slept) < 2 else None
     draws = iter([0.0, 0.99, 0.5, 0.25, 0.1, 0.9])
     with contextlib.suppress(asyncio.CancelledError):

@@ -81,7 +81,7 @@ def most(moments: list[datetime], within: timedelta) -> int:
 @pytest.mark.parametrize("days", [90, 64, 47, 45, 6])
 @pytest.mark.parametrize("advises", [False, True])
 async def test_never_less_than_the_safe_remainder_nor_more_than_the_limits(
-    days: int, advises: bool
+    *, days: int, advises: bool
 ) -> None:
     life = timedelta(hours=160) if days == 6 else timedelta(days=days)
     authority = Authority(Clock(BEGIN), life=life, advises=advises, failing=_Weather(days, life))
