@@ -160,7 +160,7 @@ class Certbot:
         if outcome.timed_out:
             raise Unavailable(f"certbot did not end within {self._patience:g} s", retry_after=60)
         if outcome.status != 0:
-            raise _explained(outcome.stderr_tail)
+            raise _explained(f"{outcome.stdout.decode('utf-8', 'replace')} {outcome.stderr_tail}")
 
 
 def _profile(wanted: Wanted) -> tuple[str, ...]:

@@ -154,7 +154,8 @@ class Records:
             if end not in self._zones:
                 query = {"name": end}
                 found = await self._api.call("GET", "/zones", needs="Zone: Read", query=query)
-                self._zones[end] = _identifier(found[0]) if isinstance(found, list) and found else ""
+                there = isinstance(found, list) and found
+                self._zones[end] = _identifier(found[0]) if there else ""
             if self._zones[end]:
                 return self._zones[end]
         raise Missing(

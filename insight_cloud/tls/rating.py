@@ -198,7 +198,8 @@ def _trust(
 ) -> Iterator[Reason]:
     chain = findings.chain
     if chain is None:
-        yield "T", "the server shows no certificate"
+        if any(findings.suites.values()):  # that of SSL 2.0 is not looked at
+            yield "T", "the server shows no certificate"
         return
     yield from _signatures(chain)
     for check in certificate.checks(chain, now=now, names=[findings.host], roots=roots):

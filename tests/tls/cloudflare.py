@@ -1,7 +1,7 @@
 """Cloudflare's API in small, with state: DNS records and the Origin CA, checked by the schema.
 
-`tests/data/tls/cloudflare.json` is an excerpt of the OpenAPI description that the `cloudflare` SDK's
-types give. Every request and every answer is checked against it. TXT records are handed on to the
+`tests/data/tls/cloudflare.json` is an excerpt of an OpenAPI description of the `cloudflare` SDK's
+types. Every request and every answer is checked against it. TXT records are handed on to the
 challenge server, so that an authority sees them.
 """
 

@@ -58,7 +58,7 @@ async def test_it_issues_renews_and_revokes(tmp_path: Path, acme: Pebble) -> Non
 
 async def test_a_challenge_that_nobody_answers_is_refused(tmp_path: Path, acme: Pebble) -> None:
     require("certbot")
-    with pytest.raises(Refused, match="certbot failed: .*a.example"):
+    with pytest.raises(Refused, match=r"certbot failed: .*a\.example"):
         await engine(Store(tmp_path), acme).issue(Wanted(("a.example",)), replaces=None)
 
 
