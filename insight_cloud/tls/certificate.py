@@ -5,7 +5,10 @@ Nothing here knows files or the network; the time is an argument.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     Criticality,
@@ -31,12 +35,13 @@ from insight_cloud.core.report import Check, Status
 __all__ = [
     "CHAIN_BYTES",
     "KEY_BYTES",
+    "ROOTS_BYTES",
     "Certificate",
     "checks",
     "covers",
     "key_bits",
+    "key_pem",
     "load",
-    "load_chain",
     "load_key",
     "load_roots",
     "make_key",
@@ -49,7 +54,9 @@ CHAIN_BYTES = 64 * 1024
 """The largest chain file that is read; a usual one has 4 kB."""
 KEY_BYTES = 16 * 1024
 """The largest key file that is read."""
-_ROOTS_BYTES = 4 * 1024 * 1024
+ROOTS_BYTES = 4 * 1024 * 1024
+"""The largest bundle of roots that is read; a usual one has 250 kB."""
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _CHAIN_LENGTH = 10
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 _NAME = "insight"
@@ -122,17 +129,8 @@ def load(pem: bytes) -> Certificate:
     Raises:
         Corrupt: it is too large, or not PEM, or one of the certificates cannot be read.
     """
-    return Certificate(tuple(load_chain(pem, limit=CHAIN_BYTES, length=_CHAIN_LENGTH)))
-
-
-def load_chain(pem: bytes, *, limit: int, length: int) -> Sequence[x509.Certificate]:
-    """Read at most `length` PEM certificates of at most `limit` bytes together.
-
-    Raises:
-        Corrupt: see `load`.
-    """
-    if len(pem) > limit:
-        raise Corrupt(f"the certificates have more than {limit} bytes; give the chain only")
+    if len(pem) > CHAIN_BYTES:
+        raise Corrupt(f"the certificates have more than {CHAIN_BYTES} bytes; give the chain only")
     try:
         found = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
@@ -140,9 +138,11 @@ def load_chain(pem: bytes, *, limit: int, length: int) -> Sequence[x509.Certific
             hint = "convert it: openssl x509 -inform DER -in FILE"
             raise Corrupt(f"there is no PEM certificate in it; if it is DER, {hint}") from error
         raise Corrupt(f"a certificate cannot be read: {error}") from error
-    if len(found) > length:
-        raise Corrupt(f"{len(found)} certificates are more than a chain has (at most {length})")
-    return found
+    if len(found) > _CHAIN_LENGTH:
+        raise Corrupt(
+            f"{len(found)} certificates are more than a chain has (at most {_CHAIN_LENGTH})"
+        )
+    return Certificate(tuple(found))
 
 
 def load_key(pem: bytes) -> PrivateKeyTypes:
@@ -166,8 +166,25 @@ def load_key(pem: bytes) -> PrivateKeyTypes:
 
 
 def load_roots(pem: bytes) -> tuple[x509.Certificate, ...]:
-    """Read a bundle of root certificates."""
-    return tuple(load_chain(pem, limit=_ROOTS_BYTES, length=2000))
+    """Read a bundle of root certificates.
+
+    One of them that cannot be read is passed over: bundles hold roots from the nineties that
+    break the rules of today, and nobody's certificate leads to those.
+
+    Raises:
+        Corrupt: it is too large, or holds no certificate at all.
+    """
+    if len(pem) > ROOTS_BYTES:
+        raise Corrupt(f"the roots have more than {ROOTS_BYTES} bytes")
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for block in _PEM.findall(pem):
+            with contextlib.suppress(ValueError):
+                found.append(x509.load_pem_x509_certificate(block))
+    if not found:
+        raise Corrupt("there is no PEM certificate among the roots")
+    return tuple(found)
 
 
 def make_key(kind: str) -> PrivateKeyTypes:

@@ -115,7 +115,9 @@ async def check_server(
 
 def read_roots(file: Path | None) -> tuple[x509.Certificate, ...]:
     """Read the roots in `file`; without one, those that browsers trust (from `certifi`)."""
-    return certificate.load_roots(store.read(file or Path(certifi.where()), 4 * 1024 * 1024))
+    return certificate.load_roots(
+        store.read(file or Path(certifi.where()), certificate.ROOTS_BYTES)
+    )
 
 
 def samples(kept: Store) -> Iterable[tuple[str, dict[str, str], float]]:
