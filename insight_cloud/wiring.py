@@ -150,9 +150,8 @@ def _authority(settings: Settings, store: tls.Store) -> tls.Issuer | None:
     if wanted.method == "cloudflare":
         zone = settings.edge.zone_id
         return tls.OriginCa(_cloudflare(settings), days=wanted.origin_days, zone_id=zone)
-    acme = _acme(settings, store)
     if wanted.method == "letsencrypt":
-        return acme
+        return _acme(settings, store)
     if wanted.challenge != "http-01":
         raise SettingsError('tls.method "certbot" proves names by http-01 only: set tls.challenge')
     return tls.Certbot(
@@ -161,7 +160,7 @@ def _authority(settings: Settings, store: tls.Store) -> tls.Issuer | None:
         email=wanted.email,
         agree_terms=wanted.agree_terms,
         ca_file=wanted.acme_ca_file,
-        adviser=acme,
+        adviser=_acme(settings, store),
     )
 
 

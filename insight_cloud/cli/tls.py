@@ -268,13 +268,14 @@ async def _answering(settings: Settings, keeper: Keeper) -> AsyncIterator[None]:
         yield
         return
     plain = serving.PlainHttp(keeper.store, names=wanted.names)
-    answering = asyncio.create_task(plain.serve(listener))
-    try:
-        yield
-    finally:
-        answering.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await answering
+    with listener:
+        answering = asyncio.create_task(plain.serve(listener))
+        try:
+            yield
+        finally:
+            answering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
 
 
 def _acceptable(

@@ -310,6 +310,8 @@ def beside(
     finally:
         loop.call_soon_threadsafe(main.cancel)
         thread.join(20)
+        if http is not None:
+            http.close()
 
 
 async def _both(
