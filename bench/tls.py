@@ -38,8 +38,21 @@ sys.path.insert(0, str(ROOT))
 
 import uvicorn  # noqa: E402 - after the path
 
-from insight_cloud.tls import Acme, Api, Dns01, Http01, Keeper, Live, PlainHttp, Records  # noqa: E402
-from insight_cloud.tls import Store, Wanted, prober, rating, serving  # noqa: E402
+from insight_cloud.tls import (  # noqa: E402  # noqa: E402
+    Acme,
+    Api,
+    Dns01,
+    Http01,
+    Keeper,
+    Live,
+    PlainHttp,
+    Records,
+    Store,
+    Wanted,
+    prober,
+    rating,
+    serving,
+)
 from insight_cloud.tls.store import Meta  # noqa: E402
 from tests.tls import authority, configurations  # noqa: E402
 from tests.tls.cloudflare import TOKEN, cloudflare  # noqa: E402
@@ -50,7 +63,7 @@ ISSUE_GOAL, SERVED_GOAL, GRADE_GOAL = 5.0, 1.0, 1.0
 Row = dict[str, Any]
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Any, _: Any, send: Any) -> None:
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"hello"})
@@ -264,7 +277,8 @@ def renew_nginx(handshakes: int, pairs: Iterator[authority.Signer]) -> Row:
         Path(name, "conf").write_text(
             f"daemon off; user root; worker_processes 1; error_log {name}/log; pid {name}/pid;"
             f"events {{}} http {{ access_log off; {paths} server {{ listen 127.0.0.1:{port} ssl;"
-            f"ssl_certificate {store.chain}; ssl_certificate_key {store.key}; return 200 hello; }} }}"
+            f"ssl_certificate {store.chain}; ssl_certificate_key {store.key};"
+            "return 200 hello; } }"
         )
         process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
         try:
@@ -356,9 +370,8 @@ def _print(issued: list[Row], renewed: list[Row], graded: list[Row]) -> None:
     print(f"{'issue':26} {'who':8} {'seconds':>8}")
     for row in issued:
         print(f"{row['what']:26} {row['who']:8} {row['seconds'] or row.get('note', '-'):>8}")
-    print(
-        f"\n{'renew':8} {'handshakes':>10} {'failed':>6} {'certificates':>12} {'served after':>12} {'/s':>6}"
-    )
+    heads = ("renew", "handshakes", "failed", "certificates", "served after", "/s")
+    print("\n{:8} {:>10} {:>6} {:>12} {:>12} {:>6}".format(*heads))
     for row in renewed:
         if "note" in row:
             print(f"{row['who']:8} {row['note']}")
@@ -384,8 +397,8 @@ def _verdict(issued: list[Row], renewed: list[Row], graded: list[Row]) -> bool:
         f"is served after {ours['served_after']:.2f} s (goal 0, <= {SERVED_GOAL:g} s)"
     )
     print(f"grade: {grading:.2f} s for the slowest server (goal <= {GRADE_GOAL:g} s)")
-    met = slowest <= ISSUE_GOAL and ours["failed"] == 0 and ours["served_after"] <= SERVED_GOAL
-    return met and grading <= GRADE_GOAL
+    met = slowest <= ISSUE_GOAL and grading <= GRADE_GOAL
+    return bool(met and ours["failed"] == 0 and ours["served_after"] <= SERVED_GOAL)
 
 
 if __name__ == "__main__":

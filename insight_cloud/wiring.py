@@ -17,7 +17,7 @@ from insight_cloud.core import sigv4
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.core.storage import Credentials, open_store
 from insight_cloud.database import Pool, SlowQueries, embedded
-from insight_cloud.notify import Apprise, Channel, Mail, Notifier, Severity, Slack, Webhook
+from insight_cloud.notify import Apprise, Channel, Mail, Message, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
 
 __all__ = [
@@ -129,8 +129,13 @@ def certificate_store(settings: Settings) -> tls.Store:
     return tls.Store(Path.home() / ".local/share/insight/certificates")
 
 
-def certificate_keeper(settings: Settings, *, notify: tls.Notify | None = None) -> tls.Keeper:
+def certificate_keeper(settings: Settings) -> tls.Keeper:
     """Return who keeps the certificate from lapsing, with the authority that the settings name."""
+
+    async def tell(subject: str, text: str) -> None:
+        async with notifier(settings) as operator:
+            await operator.send(Message(subject, text, severity="error", source="tls.overdue"))
+
     wanted, store = settings.tls, certificate_store(settings)
     return tls.Keeper(
         store,
@@ -139,7 +144,7 @@ def certificate_keeper(settings: Settings, *, notify: tls.Notify | None = None) 
         hooks=wanted.hooks,
         hook_seconds=wanted.hook_seconds,
         keep=wanted.keep,
-        notify=notify,
+        notify=tell,
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from insight_cloud.core.plan import Plan
     from insight_cloud.core.report import Check, Report
+    from insight_cloud.core.schedule import Choice, Job, Scope
     from insight_cloud.settings import Settings
     from insight_cloud.tls import Certificate, Keeper
     from insight_cloud.tls.rating import Grade
@@ -28,10 +29,16 @@ __all__ = ["command"]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _LETTERS = ("A+", "A", "A-", "B", "C", "D", "E", "F")
+_JOB = "tls-renew"
 _REASONS = {"unspecified": 0, "key-compromise": 1, "affiliation-changed": 3, "superseded": 4}
 
 _config = click.option("--config", type=_FILE, help="Settings file.  [default: insight.toml]")
 _plan_only = click.option("--plan", "plan_only", is_flag=True, help="Print what would be done.")
+_scope = click.option(
+    "--scope",
+    type=click.Choice(("system", "user")),
+    help="Whose scheduler.  [default: system for root, else user]",
+)
 _roots = click.option("--roots", type=_FILE, help="Roots to trust instead of the public ones.")
 
 
@@ -209,6 +216,127 @@ def revoke(config: Path | None, *, reason: str, yes: bool) -> None:
         click.confirm(f"Revoke the certificate for {', '.join(settings.tls.names)}?", abort=True)
     version = asyncio.run(keeper.revoke(reason=_REASONS[reason]))
     click.echo(f"revoked {version.name}; it is still served: insight tls issue --again")
+
+
+@command.group()
+def schedule() -> None:
+    """Look several times a day whether renewal is due, by the scheduler of this machine.
+
+    The running service with `server.tls` does so by itself; this is for everybody else, such as
+    a machine whose nginx serves the certificate.
+    """
+
+
+@schedule.command(name="install", epilog=statuses(3, 4, 6))
+@click.option(
+    "--times",
+    type=click.IntRange(2, 24),
+    default=6,
+    show_default=True,
+    help="Looks a day, each at a minute of this machine's own.",
+)
+@click.option("--at", help="Fixed times instead, such as 'daily 03:00'; short lives need more.")
+@_scope
+@_plan_only
+@_config
+@json_option
+def schedule_install(
+    times: int,
+    at: str | None,
+    scope: str | None,
+    config: Path | None,
+    *,
+    plan_only: bool,
+    as_json: bool,
+) -> None:
+    """Install the job, or change it; afterwards nothing is left to do."""
+    _, settings = _keeper(config)
+    job = _job(settings, config, times, at)
+    changes = asyncio.run(_scheduled([job], scope, plan_only=plan_only))
+    emit(tuple(changes), as_json=as_json, human=lambda: click.echo(str(changes)))
+
+
+@schedule.command(name="status", epilog=statuses(1, 3, 6))
+@_scope
+@json_option
+@click.pass_context
+def schedule_status(ctx: click.Context, scope: str | None, *, as_json: bool) -> None:
+    """Say whether the job is installed, and how its last run went."""
+    from insight_cloud.core.report import Report
+
+    _finish(ctx, Report.of([asyncio.run(_installed_job(scope))]), as_json=as_json)
+
+
+@schedule.command(name="uninstall", epilog=statuses(3, 4, 6))
+@_scope
+@_plan_only
+@json_option
+def schedule_uninstall(scope: str | None, *, plan_only: bool, as_json: bool) -> None:
+    """Remove the job."""
+    changes = asyncio.run(_scheduled([], scope, plan_only=plan_only))
+    emit(tuple(changes), as_json=as_json, human=lambda: click.echo(str(changes)))
+
+
+def _job(settings: Settings, config: Path | None, times: int, at: str | None) -> Job:
+    import shutil
+    import socket
+    import sys
+    from datetime import timedelta
+
+    from insight_cloud import wiring
+    from insight_cloud.core import schedule as jobs
+
+    program = shutil.which(sys.argv[0]) or sys.argv[0]
+    is_insight = Path(program).name.startswith("insight")
+    words = (
+        (str(Path(program).absolute()),)
+        if is_insight
+        else (sys.executable, "-m", "insight_cloud.cli")
+    )
+    named = ("--config", str(config.absolute())) if config else ()
+    return jobs.Job(
+        _JOB,
+        (*words, "tls", "renew", *named),
+        jobs.parse(at) if at else jobs.several(times, seed=f"{socket.gethostname()}/tls"),
+        "Renew the certificate when it is due",
+        directory=Path.cwd(),
+        writes=(wiring.certificate_store(settings).directory,),
+        limit=timedelta(hours=1),
+    )
+
+
+async def _scheduled(jobs: Sequence[Job], scope: str | None, *, plan_only: bool) -> Plan:
+    from insight_cloud.core import schedule as scheduling
+
+    choice = await _chosen(scope)
+    scheduler = choice.scheduler
+    changes = scheduling.plan(scheduler, jobs, await scheduler.read("tls"))
+    if not plan_only:
+        await scheduling.apply(scheduler, changes)
+    say(f"{scheduler.kind}: {choice.reason}")
+    return changes
+
+
+async def _installed_job(scope: str | None) -> Check:
+    from insight_cloud.core.report import Check
+
+    scheduler = (await _chosen(scope)).scheduler
+    entry = (await scheduler.read("tls")).get(f"insight-{_JOB}")
+    name = f"schedule.{_JOB}"
+    if entry is None:
+        return Check(name, "fail", f"not installed with {scheduler.kind}: tls schedule install")
+    if not entry.active:
+        return Check(name, "fail", f"installed with {scheduler.kind}, but not active")
+    ended_well = not entry.last or entry.last.startswith("succeeded")
+    detail = f"installed with {scheduler.kind}; the last run {entry.last or 'is still to come'}"
+    return Check(name, "pass" if ended_well else "warn", detail)
+
+
+async def _chosen(scope: str | None) -> Choice:
+    from insight_cloud.core import schedule as scheduling
+
+    wanted: Scope = "system" if (scope or scheduling.default_scope()) == "system" else "user"
+    return await scheduling.choose(wanted)
 
 
 def _run(

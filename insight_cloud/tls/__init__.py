@@ -9,9 +9,9 @@ live = Live(store)  # `live.context` serves each new certificate from the next h
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from insight_cloud.core import later
 from insight_cloud.tls.settings import TlsSettings
 
 if TYPE_CHECKING:
@@ -59,29 +59,20 @@ __all__ = [
     "samples",
 ]
 
-_HOMES = {
-    "acme": ("Acme",),
-    "certbot": ("Certbot",),
-    "certificate": ("Certificate",),
-    "checks": ("check", "check_files", "check_server", "samples"),
-    "cloudflare": ("Api", "OriginCa", "Records"),
-    "issuer": ("DnsRecords", "Issued", "Issuer", "Solver", "Wanted"),
-    "keeper": ("Keeper", "Notify"),
-    "prober": ("Findings", "probe"),
-    "rating": ("Grade", "rate"),
-    "serving": ("Challenges", "Live", "PlainHttp"),
-    "solvers": ("Dns01", "Http01"),
-    "store": ("Store",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is asked for.
-
-    Every command reads the settings, and those of this component; the libraries behind the
-    rest take a fifth of a second, which only those pay who use certificates.
-    """
-    home = next((module for module, names in _HOMES.items() if name in names), None)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+__getattr__ = later.names(
+    __name__,
+    {
+        "acme": "Acme",
+        "certbot": "Certbot",
+        "certificate": "Certificate",
+        "checks": "check check_files check_server samples",
+        "cloudflare": "Api OriginCa Records",
+        "issuer": "DnsRecords Issued Issuer Solver Wanted",
+        "keeper": "Keeper Notify",
+        "prober": "Findings probe",
+        "rating": "Grade rate",
+        "serving": "Challenges Live PlainHttp",
+        "solvers": "Dns01 Http01",
+        "store": "Store",
+    },
+)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from insight_cloud.cli.tls import command
+from insight_cloud.core import schedule
 from insight_cloud.core.errors import (
     Conflict,
     Corrupt,
@@ -21,6 +22,10 @@ from insight_cloud.core.errors import (
     SettingsError,
     Unavailable,
 )
+from insight_cloud.core.schedule.choose import Choice
+from insight_cloud.core.schedule.job import Scope
+from insight_cloud.core.schedule.systemd import Systemd
+from tests.core.schedule.systems import System
 from tests.tls import authority, servers
 from tests.tls.authority import DAY, NOW, Signer, leaf
 from tests.tls.cloudflare import TOKEN, cloudflare
@@ -220,6 +225,32 @@ def test_a_server_is_graded(home: Path) -> None:
         data = json.loads(run("grade", host, "--untrusted", "--json").output)
         assert (data[0]["grade"], data[0]["score"]) == ("A+", 96)
     assert isinstance(run("grade", host).exception, Unavailable)
+
+
+def test_the_job_is_installed_looked_at_and_removed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = System()
+
+    async def choose(scope: Scope) -> Choice:
+        return Choice(Systemd(system, scope=scope, folder=home / "units", user="u"), "a test")
+
+    monkeypatch.setattr(schedule, "choose", choose)
+    assert run("schedule", "status").exit_code == 1
+    planned = run("schedule", "install", "--scope", "user", "--plan")
+    assert planned.stdout.startswith("+ insight-tls-renew  (daily ")
+    assert planned.stdout.count(",") == 5  # six looks a day
+    assert not (home / "units").exists()
+    installed = run("schedule", "install", "--scope", "user")
+    assert installed.exit_code == 0, installed.exception
+    assert "tls renew" in (home / "units/insight-tls-renew.service").read_text()
+    assert run("schedule", "install", "--scope", "user").stdout == "nothing to do\n"
+    assert run("schedule", "status").output.startswith("pass  schedule.tls-renew")
+    fixed = run("schedule", "install", "--scope", "user", "--at", "daily 03:00")
+    assert fixed.stdout == "~ insight-tls-renew  (changed: daily 03:00)\n"
+    assert isinstance(run("schedule", "install", "--at", "now").exception, SettingsError)
+    assert run("schedule", "uninstall").stdout.startswith("- insight-tls-renew")
+    assert list((home / "units").iterdir()) == []
 
 
 def test_one_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch, acme: Pebble) -> None:
