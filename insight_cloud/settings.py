@@ -23,6 +23,7 @@ from insight_cloud.headers.settings import HeadersSettings
 from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
 from insight_cloud.telemetry.settings import TelemetrySettings
+from insight_cloud.tls.settings import TlsSettings
 
 __all__ = [
     "WELL_KNOWN",
@@ -86,6 +87,8 @@ class ServerSettings(_Section):
     """TCP port to listen on; 0 takes a free one and prints it."""
     workers: int = Field(default=1, ge=1, le=64)
     """Web processes on this machine."""
+    tls: bool = False
+    """Serve HTTPS with the certificate of `[tls]`, which is issued and renewed by the service."""
     public_url: str | None = None
     """Where people reach the service, when that is not `http://host:port` (a proxy, TLS)."""
     body_bytes: int = Field(default=1024 * 1024, ge=1024)
@@ -96,7 +99,8 @@ class ServerSettings(_Section):
         """Where people reach the service, without a slash at the end."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared
         host = f"[{host}]" if ":" in host else host
-        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+        scheme = "https" if self.tls else "http"
+        return (self.public_url or f"{scheme}://{host}:{self.port}").rstrip("/")
 
 
 class AccountsSettings(_Section):
@@ -172,6 +176,7 @@ class Settings(_Section):
     headers: HeadersSettings = HeadersSettings()
     cache: CacheSettings = CacheSettings()
     ratelimit: RateLimitSettings = RateLimitSettings()
+    tls: TlsSettings = TlsSettings()
     edge: EdgeSettings = EdgeSettings()
     storage: StorageSettings = StorageSettings()
     cdn: CdnSettings = CdnSettings()

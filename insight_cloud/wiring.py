@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from insight_cloud import cache, cdn, ratelimit
+from insight_cloud import cache, cdn, ratelimit, tls
 from insight_cloud.core import sigv4
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.core.storage import Credentials, open_store
 from insight_cloud.database import Pool, SlowQueries, embedded
-from insight_cloud.notify import Apprise, Channel, Mail, Notifier, Severity, Slack, Webhook
+from insight_cloud.notify import Apprise, Channel, Mail, Message, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Components",
     "Limits",
+    "certificate_keeper",
+    "certificate_store",
     "channels",
     "cloudflare_caches",
     "cloudfront",
@@ -131,6 +133,78 @@ def edge_tiers(settings: Settings) -> tuple[Tier, ...]:
         Tier(policy.name, policy.limit, policy.seconds)
         for policy in settings.ratelimit.policies().values()
     )
+
+
+def certificate_store(settings: Settings) -> tls.Store:
+    """Return where the certificate lies."""
+    if settings.tls.directory is not None:
+        return tls.Store(settings.tls.directory)
+    if os.geteuid() == 0:
+        return tls.Store(Path("/var/lib/insight/certificates"))
+    return tls.Store(Path.home() / ".local/share/insight/certificates")
+
+
+def certificate_keeper(settings: Settings) -> tls.Keeper:
+    """Return who keeps the certificate from lapsing, with the authority that the settings name."""
+
+    async def tell(subject: str, text: str) -> None:
+        async with notifier(settings) as operator:
+            await operator.send(Message(subject, text, severity="error", source="tls.overdue"))
+
+    wanted, store = settings.tls, certificate_store(settings)
+    return tls.Keeper(
+        store,
+        _authority(settings, store),
+        tls.Wanted(wanted.names, wanted.key_type, wanted.profile),
+        hooks=wanted.hooks,
+        hook_seconds=wanted.hook_seconds,
+        keep=wanted.keep,
+        notify=tell,
+    )
+
+
+def _authority(settings: Settings, store: tls.Store) -> tls.Issuer | None:
+    wanted = settings.tls
+    if wanted.method == "custom":
+        return None
+    if wanted.method == "cloudflare":
+        zone = settings.edge.zone_id
+        return tls.OriginCa(_cloudflare(settings), days=wanted.origin_days, zone_id=zone)
+    if wanted.method == "letsencrypt":
+        return _acme(settings, store)
+    if wanted.challenge != "http-01":
+        raise SettingsError('tls.method "certbot" proves names by http-01 only: set tls.challenge')
+    return tls.Certbot(
+        wanted.acme_url,
+        store,
+        email=wanted.email,
+        agree_terms=wanted.agree_terms,
+        ca_file=wanted.acme_ca_file,
+        adviser=_acme(settings, store),
+    )
+
+
+def _acme(settings: Settings, store: tls.Store) -> tls.Issuer:
+    wanted = settings.tls
+    solver: tls.Solver = tls.Http01(store)
+    if wanted.challenge == "dns-01":
+        records = tls.Records(_cloudflare(settings), zone_id=settings.edge.zone_id)
+        solver = tls.Dns01(records, wait_seconds=wanted.dns_seconds)
+    return tls.Acme(
+        wanted.acme_url,
+        store,
+        solver,
+        email=wanted.email,
+        agree_terms=wanted.agree_terms,
+        ca_file=wanted.acme_ca_file,
+    )
+
+
+def _cloudflare(settings: Settings) -> tls.Api:
+    token = settings.tls.cloudflare_token or settings.edge.api_token
+    if token is None:
+        raise SettingsError("Cloudflare needs a token: set CLOUDFLARE_API_TOKEN")
+    return tls.Api(token.get_secret_value(), url=settings.tls.cloudflare_url)
 
 
 def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:

@@ -9,6 +9,7 @@ import logging.config
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,8 @@ def command(
     with _listening(settings) as listener, contextlib.suppress(asyncio.CancelledError):
         settings = _at_port(settings, listener.getsockname()[1])
         run = _one_process if settings.server.workers == 1 else _many_processes
-        run(settings, listener, stopping)
+        with _certificate(settings):
+            run(settings, listener, stopping)
     ctx.exit(INTERRUPTED if stopping.interrupted else 0)
 
 
@@ -80,6 +82,8 @@ class _Stopping:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, number)
+        # "Read your certificate again", which happens by itself here; by default it would end us.
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
 
 
 @contextlib.contextmanager
@@ -101,8 +105,43 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
+@contextlib.contextmanager
+def _certificate(settings: Settings) -> Iterator[None]:
+    """With TLS, renew the certificate and serve the plain HTTP port beside the web server."""
+    if not settings.server.tls:
+        yield
+        return
+    from insight_cloud import wiring
+    from insight_cloud.tls import serving
+
+    wanted, keeper = settings.tls, wiring.certificate_keeper(settings)
+    plain = serving.PlainHttp(keeper.store, names=wanted.names, https_port=settings.server.port)
+    http = serving.listen(wanted.http_host, wanted.http_port) if wanted.http_port else None
+    with serving.beside(
+        keeper=keeper if wanted.names else None,
+        http=http,
+        plain=plain,
+        minutes=wanted.renew_minutes,
+    ):
+        yield
+
+
+def _context(settings: Settings, *_: Any) -> ssl.SSLContext:
+    """Make the context of one web process, which follows the certificate that is installed."""
+    from insight_cloud import wiring
+    from insight_cloud.tls import serving
+
+    return serving.followed(wiring.certificate_store(settings), settings.tls.names)
+
+
 def _at_port(settings: Settings, port: int) -> Settings:
-    server = settings.server.model_copy(update={"port": port})
+    """Note the port that was taken, and the name under which people reach us over HTTPS."""
+    found: dict[str, Any] = {"port": port}
+    names = [name for name in settings.tls.names if not name.startswith("*.")]
+    if settings.server.tls and names and settings.server.public_url is None:
+        host = f"[{names[0]}]" if ":" in names[0] else names[0]
+        found["public_url"] = f"https://{host}" + ("" if port == 443 else f":{port}")
+    server = settings.server.model_copy(update=found)
     return settings.model_copy(update={"server": server})
 
 
@@ -210,6 +249,7 @@ def _config(factory: Any, settings: Settings) -> Any:
         proxy_headers=False,
         timeout_graceful_shutdown=10,
         limit_concurrency=None,
+        ssl_context_factory=partial(_context, settings) if settings.server.tls else None,
     )
 
 
