@@ -11,7 +11,8 @@ from insight_cloud.edge.samples import Samples
 
 
 async def app(scope, receive, send):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - a plain ASGI application
-    paths = b'{"paths": {"/api/me": {"get": {}}, "/wp-admin": {"get": {}}, "/blog/{slug}": {"get": {}}}}'
+    gets = b'{"/api/me": {"get": {}}, "/wp-admin": {"get": {}}, "/blog/{slug}": {"get": {}}}'
+    paths = b'{"paths": ' + gets + b"}"
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": paths})
