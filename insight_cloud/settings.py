@@ -19,6 +19,7 @@ from insight_cloud.cdn.settings import CdnSettings
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
 from insight_cloud.headers.settings import HeadersSettings
+from insight_cloud.images.settings import ImagesSettings
 from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
 from insight_cloud.telemetry.settings import TelemetrySettings
@@ -182,6 +183,7 @@ class Settings(_Section):
     analyses: AnalysesSettings = AnalysesSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()
+    images: ImagesSettings = ImagesSettings()
     cache: CacheSettings = CacheSettings()
     ratelimit: RateLimitSettings = RateLimitSettings()
     edge: EdgeSettings = EdgeSettings()
