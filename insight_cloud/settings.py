@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from insight_cloud.assets.settings import AssetsSettings
 from insight_cloud.cache.settings import CacheSettings
 from insight_cloud.cdn.settings import CdnSettings
 from insight_cloud.core.errors import SettingsError
@@ -184,6 +185,7 @@ class Settings(_Section):
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()
     images: ImagesSettings = ImagesSettings()
+    assets: AssetsSettings = AssetsSettings()
     cache: CacheSettings = CacheSettings()
     ratelimit: RateLimitSettings = RateLimitSettings()
     edge: EdgeSettings = EdgeSettings()

@@ -12,7 +12,7 @@ from insight_cloud.images.batch import Choices, Outcome
 from insight_cloud.images.catalogue import Catalogue, Entry, File
 from insight_cloud.images.endpoint import Images, Stats
 from insight_cloud.images.header import Header, Limits
-from insight_cloud.images.markup import Described, Html, image, picture, preload
+from insight_cloud.images.markup import Described, image, picture, preload
 from insight_cloud.images.remote import Remote
 from insight_cloud.images.settings import ImagesSettings
 from insight_cloud.images.signature import Signer
@@ -35,7 +35,6 @@ __all__ = [
     "Entry",
     "File",
     "Header",
-    "Html",
     "Images",
     "ImagesSettings",
     "Limits",

@@ -8,19 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from insight_cloud.core.errors import SettingsError
+from insight_cloud.core.html import Html
 from insight_cloud.images.urls import Address
 from insight_cloud.images.variants import DEVICE_WIDTHS, QUALITIES, WIDTHS, Format, up_to
 
-__all__ = ["Described", "Html", "image", "picture", "preload"]
-
-
-class Html(str):
-    """Markup that templates insert as it is (`__html__`, as Jinja and others ask for it)."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        return self
+__all__ = ["Described", "image", "picture", "preload"]
 
 
 @dataclass(frozen=True, slots=True)
