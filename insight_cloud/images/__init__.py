@@ -10,7 +10,7 @@ picture(Described("/photos/cat.jpg", 4000, 3000), ours("/_image"), alt="A cat", 
 from insight_cloud.images.addresses import is_public
 from insight_cloud.images.batch import Choices, Outcome
 from insight_cloud.images.catalogue import Catalogue, Entry, File
-from insight_cloud.images.endpoint import Images, Stats
+from insight_cloud.images.endpoint import Images, Stats, digest
 from insight_cloud.images.header import Header, Limits
 from insight_cloud.images.markup import Described, image, picture, preload
 from insight_cloud.images.remote import Remote
@@ -50,6 +50,7 @@ __all__ = [
     "Workers",
     "cloudflare",
     "cloudfront",
+    "digest",
     "generic",
     "image",
     "is_public",

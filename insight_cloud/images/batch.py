@@ -80,12 +80,15 @@ def stored(output: Path) -> Catalogue:
     """Return the catalogue of an earlier run without what has gone missing since.
 
     Raises:
-        Corrupt: it cannot be read; remove it to begin anew.
+        Corrupt: it is not what was written; remove it to begin anew.
+        Refused: it may not be read.
     """
     try:
         found = Catalogue.decode((output / CATALOGUE).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Catalogue()
+    except OSError as error:
+        raise _unreadable(error) from error
     whole = {
         source: entry
         for source, entry in found.images.items()

@@ -25,7 +25,7 @@ from insight_cloud.images.store import Store
 from insight_cloud.images.variants import Format, Variant
 from insight_cloud.images.workers import ENCODER, Workers
 
-__all__ = ["Images", "Stats"]
+__all__ = ["Images", "Stats", "digest"]
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -164,13 +164,13 @@ class Images:
             raise _NotAllowed("images can only be read")
         query, accept = question
         asked = self._parse(query, str(accept, "latin-1"))
-        digest = await self._digest(asked)
-        versioned = len(asked.version) >= 8 and digest.startswith(asked.version)
-        key = _key(digest, asked.variant)
+        source = await self._digest(asked)
+        versioned = len(asked.version) >= 8 and source.startswith(asked.version)
+        key = _key(source, asked.variant)
         place = f"{key}{versioned:d}{asked.named:d}"
         found = self._hot.get(place)
         if found is None:
-            form, data = await self._once(key, lambda: self._picture(key, asked, digest))
+            form, data = await self._once(key, lambda: self._picture(key, asked, source))
             max_age = _FOR_EVER if versioned else self._max_age
             found = answer(form, data, max_age=max_age, vary=not asked.named)
             self._hot.put(place, found)
@@ -307,6 +307,11 @@ _NOTHING = {"type": "http.response.body", "body": b""}
 def _matches(given: bytes, etag: str) -> bool:
     tags = (tag.strip().removeprefix("W/") for tag in str(given, "latin-1").split(","))
     return any(tag in {etag, "*"} for tag in tags)
+
+
+def digest(source: bytes) -> str:
+    """Return the digest of a source; an address whose `v` begins it is kept for ever."""
+    return _hash(source)
 
 
 def _hash(data: bytes) -> str:

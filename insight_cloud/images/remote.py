@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
@@ -36,7 +37,8 @@ class Remote:
     fetched without a signature. A name is resolved once, **every** address behind it must be
     public, and the connection goes to one of those very addresses: a second answer of a hostile
     name server is never asked for. Redirects are refused. `private` are networks that may be
-    asked although they are not public, for a store of one's own.
+    asked although they are not public, for a store of one's own. `context` decides which
+    certificates are believed; by default the system's.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Remote:
         most_bytes: int = 20_000_000,
         connections: int = 16,
         resolve: Resolve = resolve,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self._allowed = tuple(_prefix(text) for text in allowed)
         self._private = tuple(ipaddress.ip_network(text) for text in private)
@@ -55,6 +58,7 @@ class Remote:
         self._most = most_bytes
         self._resolve = resolve
         self._client = httpx.AsyncClient(
+            verify=context or ssl.create_default_context(),
             trust_env=False,  # a proxy would resolve the name anew
             follow_redirects=False,
             timeout=seconds,
