@@ -12,6 +12,7 @@ import zstandard
 __all__ = ["ENCODINGS", "delta", "encode"]
 
 _WORTH = 0.95  # of the original; what saves less costs the browser more than it brings
+_LEAST_BYTES = 64  # less fits into one packet with its headers, whatever is done
 _WINDOW_BITS = 23  # 8 MiB, the most that RFC 9659 lets a browser be asked for
 _MOST_WINDOW_BITS = 26
 _DCZ = bytes.fromhex("5e2a4d1820000000")  # RFC 9842: a skippable frame with the hash of 32 bytes
@@ -39,6 +40,8 @@ ENCODINGS: Mapping[str, Callable[[bytes], bytes]] = {"br": _brotli, "zstd": _zst
 
 def encode(body: bytes) -> dict[str, bytes]:
     """Return the codings that save at least 5 % of `body`."""
+    if len(body) < _LEAST_BYTES:
+        return {}
     made = {name: make(body) for name, make in ENCODINGS.items()}
     return {name: packed for name, packed in made.items() if len(packed) < len(body) * _WORTH}
 
