@@ -20,7 +20,6 @@ from insight_cloud.images.sources import Mounts
 from insight_cloud.images.store import Store
 from insight_cloud.images.urls import Address, cloudflare, cloudfront, generic, ours
 from insight_cloud.images.variants import DEVICE_WIDTHS, ICON_WIDTHS, QUALITIES, WIDTHS, Variant
-from insight_cloud.images.vitals import vitals
 from insight_cloud.images.workers import Made, Picture, Workers
 
 __all__ = [
@@ -57,5 +56,4 @@ __all__ = [
     "ours",
     "picture",
     "preload",
-    "vitals",
 ]
