@@ -120,9 +120,10 @@ def _make(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]
     }
     widths = _useful({variant[0] for variant in job["variants"]}, answer["width"])
     largest = _decoded(data, fields, widths[0] if widths else _HASHED)
+    aspect = answer["height"] / answer["width"]
     blobs = []
     for wide in widths:
-        picture = _narrowed(largest, wide)
+        picture = _narrowed(largest, wide, aspect)
         for variant in job["variants"]:
             if variant[0] == wide:
                 form = "png" if variant[2] == "jpeg" and answer["alpha"] else variant[2]
@@ -130,7 +131,7 @@ def _make(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]
                 made = [*variant, form, picture.width, picture.height, len(blobs[-1])]
                 answer["variants"].append(made)
     if job.get("placeholder"):
-        answer["placeholder"] = _placeholder(largest)
+        answer["placeholder"] = _placeholder(_narrowed(largest, _PREVIEW, aspect))
         answer["thumbhash"] = _thumbhash(largest)
     return answer, blobs
 
@@ -156,10 +157,18 @@ def _decoded(data: bytes, fields: list[str], width: int) -> Any:
     return picture.copy_memory()
 
 
-def _narrowed(picture: Any, width: int) -> Any:
+def _narrowed(picture: Any, width: int, aspect: float) -> Any:
+    """The picture `width` wide; `aspect` is the source's height by its width.
+
+    Without the usual step of halving first (`gap`): it saves nothing here and costs sharpness.
+    """
     if width >= picture.width:
         return picture
-    return picture.thumbnail_image(width, height=_HEIGHT, size="down").copy_memory()
+    if picture.hasalpha():  # this one keeps the colours of clear pixels out of their neighbours
+        return picture.thumbnail_image(width, height=_HEIGHT, size="down").copy_memory()
+    height = max(1, round(width * aspect))
+    across, down = width / picture.width, height / picture.height
+    return picture.resize(across, vscale=down, gap=0).copy_memory()
 
 
 def _encoded(picture: Any, quality: int, form: str) -> bytes:
@@ -205,7 +214,7 @@ def _png(picture: Any, quality: int) -> Any:
 
 def _placeholder(picture: Any) -> str:
     """A picture of 16 pixels, about 100 bytes, as base64."""
-    data = _narrowed(picture, _PREVIEW).webpsave_buffer(Q=40, effort=6, keep="none")
+    data = picture.webpsave_buffer(Q=40, effort=6, keep="none")
     return base64.b64encode(data).decode()
 
 

@@ -21,7 +21,7 @@ from insight_cloud.images.variants import Variant
 
 __all__ = ["ENCODER", "Made", "Picture", "Workers"]
 
-ENCODER = "2"
+ENCODER = "1"
 """Changes whenever the same source makes other bytes, so that nothing old is served for new."""
 
 _SCRIPT = Path(__file__).with_name("worker.py")
