@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ FOLDER = ROOT / ".var/bench/images"
 PEERS = ("pillow==13.0.0", "ssimulacra2==0.3.0")
 NODE_PEERS = ("sharp@0.35.5", "next@15.5.29", "react@19", "react-dom@19")
 WIDTHS = (640, 750, 828, 1080, 1200, 1920, 2048, 3840)
-FORMATS = ("avif", "webp", "jpeg")
+FORMATS: tuple[Literal["avif", "webp", "jpeg"], ...] = ("avif", "webp", "jpeg")
 SOURCES = (
     "abstract/Elephants_5640x3172.jpg",
     "abstract/Elephants_3840x2160.jpg",
@@ -195,7 +195,7 @@ async def make_ours(data: bytes, files: Path) -> None:
 
 
 def make_pillow(source: Path, files: Path) -> None:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps  # type: ignore[import-not-found]
 
     with Image.open(source) as opened:
         whole = ImageOps.exif_transpose(opened).convert("RGB")
@@ -291,21 +291,22 @@ def equal_quality() -> dict[str, float]:
     """How many bytes AVIF needs for the SSIMULACRA2 that WebP has at 75."""
     import pyvips  # type: ignore[import-untyped]
 
-    ratios, matching = [], []
+    ratios: list[float] = []
+    matching: list[float] = []
     for name in PHOTOS:
         small = pyvips.Image.thumbnail(
             str(photographs() / f"nature/{name}.jpg"), 828, height=10**6, size="down"
         ).copy_memory()
         webp = _scored(small, small.webpsave_buffer(Q=75, effort=4, keep="none"))
-        curve = []
+        curve: list[tuple[float, float, float]] = []
         for level in (46, 53, 60):
             data = small.heifsave_buffer(
                 Q=level, effort=3, compression="av1", subsample_mode="on", bitdepth=8, keep="none"
             )
             curve.append((*_scored(small, data), level))
-        size, level = _at(curve, webp[0])
+        size, match = _at(curve, webp[0])
         ratios.append(size / webp[1])
-        matching.append(level)
+        matching.append(match)
     ratio = statistics.mean(ratios)
     print(
         f"\nat the S2 of WebP 75, AVIF has {ratio:.3f} of its bytes "
@@ -314,7 +315,7 @@ def equal_quality() -> dict[str, float]:
     return {"AVIF bytes / WebP bytes at equal S2": ratio}
 
 
-def _scored(reference: Any, data: bytes) -> tuple[float, int]:
+def _scored(reference: Any, data: bytes) -> tuple[float, float]:
     import pyvips
     from ssimulacra2 import compute_ssimulacra2
 
@@ -325,7 +326,7 @@ def _scored(reference: Any, data: bytes) -> tuple[float, int]:
         return float(compute_ssimulacra2(one, other)), len(data)
 
 
-def _at(curve: list[tuple[float, int, int]], score: float) -> tuple[float, float]:
+def _at(curve: list[tuple[float, float, float]], score: float) -> tuple[float, float]:
     """Bytes and quality at a score, between the two nearest points."""
     (low, fewer, below), (high, more, above) = curve[:2] if score <= curve[1][0] else curve[1:]
     part = (score - low) / (high - low)

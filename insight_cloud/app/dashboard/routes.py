@@ -6,7 +6,6 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 
-<<<<<<< HEAD
 from insight_cloud.app.dashboard import (
     account_pages,
     assets,
@@ -15,10 +14,7 @@ from insight_cloud.app.dashboard import (
     project_pages,
     pull_pages,
 )
-=======
-from insight_cloud.app.dashboard import account_pages, assets, operator_pages, project_pages
 from insight_cloud.app.dashboard.assets import static
->>>>>>> f60b186 (Serve the pages' own files by the assets component)
 from insight_cloud.app.dashboard.frames import error_page, refusal
 
 __all__ = ["error_page", "pages", "refusal", "router", "static"]
