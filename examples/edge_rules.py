@@ -10,7 +10,7 @@ from insight_cloud.edge import Simulator, Tier, compile_file, default, of_items,
 from insight_cloud.edge.samples import Samples
 
 
-async def app(scope, receive, send):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - a plain ASGI application
+async def app(scope, receive, send):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001 - a plain ASGI application
     gets = b'{"/api/me": {"get": {}}, "/wp-admin": {"get": {}}, "/blog/{slug}": {"get": {}}}'
     paths = b'{"paths": ' + gets + b"}"
     headers = [(b"content-type", b"application/json")]

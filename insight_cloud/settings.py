@@ -14,12 +14,14 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from insight_cloud.assets.settings import AssetsSettings
 from insight_cloud.cache.settings import CacheSettings
 from insight_cloud.cdn.settings import CdnSettings
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.database.settings import DatabaseSettings
 from insight_cloud.edge.settings import EdgeSettings
 from insight_cloud.headers.settings import HeadersSettings
+from insight_cloud.images.settings import ImagesSettings
 from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
 from insight_cloud.telemetry.settings import TelemetrySettings
@@ -174,6 +176,8 @@ class Settings(_Section):
     analyses: AnalysesSettings = AnalysesSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()
+    images: ImagesSettings = ImagesSettings()
+    assets: AssetsSettings = AssetsSettings()
     cache: CacheSettings = CacheSettings()
     ratelimit: RateLimitSettings = RateLimitSettings()
     tls: TlsSettings = TlsSettings()

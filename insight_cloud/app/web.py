@@ -105,7 +105,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         app.include_router(feature.router)
     app.include_router(gates.badges)
     app.include_router(dashboard.router, include_in_schema=False)
-    app.mount("/static", dashboard.static, name="static")
+    app.mount("/static", dashboard.static(settings.assets.directory), name="static")
     for path in telemetry.PATHS:
         app.router.routes.append(Route(path, observation.health, include_in_schema=False))
     app.router.routes.append(Route("/metrics", observation.metrics, include_in_schema=False))

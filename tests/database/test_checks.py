@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -23,7 +22,7 @@ async def test_a_healthy_database_passes(pool: Pool) -> None:
 
 async def test_pending_and_changed_migrations_fail(pool: Pool, tmp_path: Path) -> None:
     shutil.copytree(MIGRATIONS, tmp_path, dirs_exist_ok=True)
-    more = f"{len(os.listdir(tmp_path)) + 1:04}_more"
+    more = f"{len(tuple(MIGRATIONS.glob('*.sql'))) + 1:04}_more"
     (tmp_path / f"{more}.sql").write_text("select 1")
     *_, found = await check(pool, migrations_directory=tmp_path)
     assert (found.status, found.detail) == ("fail", f"pending: {more}")

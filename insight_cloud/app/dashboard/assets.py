@@ -1,71 +1,50 @@
-"""The pages' own files: a content hash in every address, so browsers may keep them for ever."""
+"""The pages' own files: minified, hashed, compressed and ready before the first request."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-from base64 import b64encode
-from dataclasses import dataclass
-from importlib import resources
+import functools
+from pathlib import Path
 
-__all__ = ["Asset", "address", "find", "integrity", "named"]
+from insight_cloud.assets import Asset, Assets, Static
 
-_TYPES = {
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
-}
+__all__ = ["address", "integrity", "named", "preload", "static"]
 
-
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """One file in memory, as it is and compressed."""
-
-    address: str
-    integrity: str
-    """What a browser compares it with (Subresource Integrity)."""
-    media_type: str
-    body: bytes
-    gzipped: bytes
-
-
-def _load() -> dict[str, Asset]:
-    folder = resources.files("insight_cloud.app.dashboard") / "static"
-    found = {}
-    for file in folder.iterdir():
-        stem, _, kind = file.name.rpartition(".")
-        if kind in _TYPES:
-            body = file.read_bytes()
-            digest = hashlib.blake2b(body, digest_size=6).hexdigest()
-            found[file.name] = Asset(
-                address=f"/static/{stem}.{digest}.{kind}",
-                integrity=f"sha384-{b64encode(hashlib.sha384(body).digest()).decode()}",
-                media_type=_TYPES[kind],
-                body=body,
-                gzipped=gzip.compress(body, 9, mtime=0),
-            )
-    return found
-
-
-_BY_NAME = _load()
-_BY_ADDRESS = {asset.address: asset for asset in _BY_NAME.values()}
+_SOURCES = Path(__file__).with_name("static")
+_FIRST = ("app.css", "app.js")
+"""What every page needs before it can be seen."""
 
 
 def address(name: str) -> str:
-    """The address of the file called `name`; a name that does not exist is a KeyError."""
-    return _BY_NAME[name].address
+    """The address of the file called `name`; a name that does not exist is `Missing`."""
+    return _prepared().url(name)
 
 
 def integrity(name: str) -> str:
     """The digest of the file called `name`, for the element that loads it."""
-    return _BY_NAME[name].integrity
+    return named(name).integrity
 
 
 def named(name: str) -> Asset:
     """The file called `name`."""
-    return _BY_NAME[name]
+    return _prepared().release[name]
 
 
-def find(path: str) -> Asset | None:
-    """The file whose address is `path`: old hashes are not kept."""
-    return _BY_ADDRESS.get(path)
+@functools.cache
+def preload() -> str:
+    """The `Link` header of every page; an edge sends it ahead as Early Hints."""
+    return _prepared().preload(*_FIRST)
+
+
+def static(kept: Path | None = None) -> Static:
+    """What serves the files; with `kept`, also those of the last releases, kept in that folder.
+
+    Raises:
+        SettingsError: the folder cannot be written.
+    """
+    ours = _prepared()
+    return Static(ours if kept is None else Assets.prepare(_SOURCES, kept=kept))
+
+
+@functools.cache
+def _prepared() -> Assets:
+    return Assets.prepare(_SOURCES)

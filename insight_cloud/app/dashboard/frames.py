@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts import Caller, caller_of, refuse_cross_site
-from insight_cloud.app.dashboard import render
+from insight_cloud.app.dashboard import assets, render
 from insight_cloud.app.dashboard.views import (
     Crumb,
     FailurePage,
@@ -120,6 +120,7 @@ class Visit:
             vitals=_vitals(self.request),
         )
         response = HTMLResponse(render.page(template, frame, view), status, _HEADERS)
+        response.headers["link"] = assets.preload()
         # With each page the choice holds for another year.
         set_theme(response, self.request, frame.theme)
         if secret:

@@ -14,8 +14,8 @@ from insight_cloud.app.dashboard import (
     project_pages,
     pull_pages,
 )
+from insight_cloud.app.dashboard.assets import static
 from insight_cloud.app.dashboard.frames import error_page, refusal
-from insight_cloud.core.asgi import Receive, Scope, Send, header
 
 __all__ = ["error_page", "pages", "refusal", "router", "static"]
 
@@ -32,8 +32,6 @@ pages = frozenset(
 )
 """The addresses of pages, as templates: what Web Vitals are told apart by."""
 
-_FOR_EVER = "public, max-age=31536000, immutable"
-
 
 @router.get("/favicon.ico")
 async def favicon() -> Response:
@@ -46,22 +44,3 @@ async def favicon() -> Response:
 async def robots() -> Response:
     """Keep search engines out: everything here is somebody's own."""
     return PlainTextResponse("User-agent: *\nDisallow: /\n")
-
-
-async def static(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve the pages' files (an ASGI application to mount at /static)."""
-    asset = assets.find(scope["path"]) if scope["method"] in {"GET", "HEAD"} else None
-    if asset is None:
-        missing = PlainTextResponse("Not found", 404, {"cache-control": "no-store"})
-        await missing(scope, receive, send)
-        return
-    headers = {"cache-control": _FOR_EVER, "vary": "accept-encoding", **_NO_SNIFFING}
-    body = asset.body
-    if "gzip" in (header(scope, b"accept-encoding") or ""):
-        body = asset.gzipped
-        headers["content-encoding"] = "gzip"
-    response = Response(body, 200, headers, asset.media_type)
-    await response(scope, receive, send)
-
-
-_NO_SNIFFING = {"x-content-type-options": "nosniff"}

@@ -274,6 +274,12 @@ async def test_files_are_kept_for_ever_and_unknown_ones_are_not(nobody: httpx.As
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["content-type"] == "text/css; charset=utf-8"
+    brotli = await nobody.get(path, headers={"accept-encoding": "gzip, br, zstd"})
+    assert brotli.headers["content-encoding"] == "br"
+    assert brotli.content == answer.content
+    known = {"accept-encoding": "gzip", "if-none-match": answer.headers["etag"]}
+    again = await nobody.get(path, headers=known)
+    assert again.status_code == 304
     plain = await nobody.get(path, headers={"accept-encoding": "identity"})
     assert plain.content == answer.content
     assert "content-encoding" not in plain.headers
@@ -286,6 +292,8 @@ async def test_files_are_kept_for_ever_and_unknown_ones_are_not(nobody: httpx.As
         answer = await nobody.get(wrong)
         assert answer.status_code == 404
     assert (await nobody.get("/favicon.ico")).headers["content-type"] == "image/svg+xml"
+    page = await nobody.get("/sign-in")
+    assert f"<{path}>; rel=preload; as=style" in page.headers["link"]
     assert "Disallow: /" in (await nobody.get("/robots.txt")).text
 
 
