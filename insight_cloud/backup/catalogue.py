@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -74,7 +75,7 @@ class Held:
     @property
     def type(self) -> Type:
         """Its type, by its name."""
-        return self.id.split("-")[1]  # type: ignore[return-value] - the id was checked
+        return cast("Type", self.id.split("-")[1])
 
     def entry(self) -> Entry:
         """What the retention wants to know."""
@@ -101,6 +102,11 @@ class Holdings:
     store: Store
     backups: tuple[Held, ...]
     unfinished: tuple[Unfinished, ...]
+
+    @property
+    def logical(self) -> tuple[Held, ...]:
+        """The dumps, without the base backups of the archive."""
+        return tuple(held for held in self.backups if not _is_base(held))
 
     def find(self, backup_id: str) -> Held:
         """The backup of that id, or the only one whose id begins so.

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,10 +21,11 @@ from insight_cloud.backup.manifest import Manifest, Part, authenticate
 from insight_cloud.backup.packing import Unpacker
 from insight_cloud.backup.postgres import Link
 from insight_cloud.backup.programs import Program, Programs
-from insight_cloud.backup.proving import prove, together
+from insight_cloud.backup.proving import prove
+from insight_cloud.backup.tasks import together
 from insight_cloud.core.errors import Corrupt, InsightError, Refused
 
-__all__ = ["Opened", "compare", "fill", "opened"]
+__all__ = ["Opened", "apply_properties", "compare", "dump_major", "fill", "opened"]
 
 _PROPERTIES_BYTES = 64 * 1024 * 1024
 _INDEX_MEMORY = "256MB"
@@ -74,7 +76,7 @@ class Opened:
         """
         unpacker = Unpacker(part, self.manifest.compression, sink, key=self.part_key(part))
         async for piece in self.catalogue.stream(self.manifest, part):
-            await in_thread(lambda piece=piece: unpacker.update(piece), unblock=unblock)
+            await in_thread(partial(unpacker.update, piece), unblock=unblock)
         await in_thread(unpacker.finish, unblock=unblock)
 
     async def properties(self) -> dict[str, Any]:
@@ -129,7 +131,7 @@ async def fill(
     async with postgres.connected(url, database=database) as link:
         major = int(await link.value("select current_setting('server_version_num')::int")) // 10000
     name = "psql" if manifest.kind == "plain" else "pg_restore"
-    wanted = max(major, _dump_major(manifest))
+    wanted = max(major, dump_major(manifest))
     program = await programs.find(name, at_least=wanted, url=url)
     memory = f"-c maintenance_work_mem={_INDEX_MEMORY} -c synchronous_commit=off"
     with access(url, database=database, options=memory) as reach:
@@ -138,7 +140,7 @@ async def fill(
             await restorer.run(content)
 
 
-def _dump_major(manifest: Manifest) -> int:
+def dump_major(manifest: Manifest) -> int:
     """The version of the program that wrote it: only one as new can read it."""
     return int(manifest.dumped_by.split()[-1].split(".")[0].split("b")[0].split("r")[0])
 
@@ -177,15 +179,17 @@ class _Restorer:
         else:
             words += self._strictness()
         async with Child(self.program.path, words, self.reach, stdin=True) as child:
+            broken = False
             try:
                 await self.backup.unpack(part, child.write, child.kill)
                 child.end_input()
             except BrokenPipeError:
-                pass  # it has ended, and says why
+                broken = True  # it has ended before its input did, and says why
             except InsightError:
-                child.kill()  # before the end of its input makes it believe that this was all
+                child.kill()  # the end of its input would let it believe that this was all
                 raise
-            self._judge(child, await child.finish())
+            status = await child.finish()
+            self._judge(child, 1 if broken and status == 0 else status)
 
     async def _from_file(self, part: Part) -> None:
         """Several at once needs a file to seek in; this part has definitions only."""

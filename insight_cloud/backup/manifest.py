@@ -49,7 +49,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the format: a field that this program does not know is a newer format."""
 
 
-class Table(_Record, kw_only=True):
+class Table(_Record, frozen=True, kw_only=True):
     """What a table held at the moment of the snapshot."""
 
     schema: str
@@ -62,14 +62,14 @@ class Table(_Record, kw_only=True):
         return f"{self.schema}.{self.name}"
 
 
-class Extension(_Record, kw_only=True):
+class Extension(_Record, frozen=True, kw_only=True):
     """An extension that the database uses."""
 
     name: str
     version: str
 
 
-class Server(_Record, kw_only=True):
+class Server(_Record, frozen=True, kw_only=True):
     """Where the data came from."""
 
     version: str
@@ -93,7 +93,7 @@ class Server(_Record, kw_only=True):
         return self.version_number // 10000
 
 
-class Encryption(_Record, kw_only=True):
+class Encryption(_Record, frozen=True, kw_only=True):
     """How the data key travels with the backup, closed by age."""
 
     scheme: Literal["aes-256-gcm-1m"] = "aes-256-gcm-1m"
@@ -102,7 +102,7 @@ class Encryption(_Record, kw_only=True):
     by: Literal["recipients", "passphrase"]
 
 
-class Part(_Record, kw_only=True):
+class Part(_Record, frozen=True, kw_only=True):
     """One object of the backup."""
 
     name: str
@@ -115,7 +115,7 @@ class Part(_Record, kw_only=True):
     """Of the object as it is stored."""
 
 
-class Manifest(_Record, kw_only=True):
+class Manifest(_Record, frozen=True, kw_only=True):
     """One backup: what, when, from which server, and how to prove that it is whole."""
 
     format: int = FORMAT

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeAlias
+from typing import IO, Literal, Protocol, TypeAlias, cast
 
 import zstandard
 
@@ -156,9 +156,8 @@ class _Gzip:
 
 class _Unzstd:
     def __init__(self, give: Callable[[bytes | memoryview], None]) -> None:
-        self._from = zstandard.ZstdDecompressor().stream_writer(
-            _Sink(give), write_size=_PIECE_BYTES
-        )
+        sink = cast("IO[bytes]", _Sink(give))  # of which only `write` is used
+        self._from = zstandard.ZstdDecompressor().stream_writer(sink, write_size=_PIECE_BYTES)
 
     def update(self, data: bytes) -> None:
         try:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
 
 from insight_cloud.backup.manifest import Part
 from insight_cloud.core.errors import Corrupt, Missing
 
-__all__ = ["prove", "together"]
-
-T = TypeVar("T")
+__all__ = ["prove"]
 
 
 async def prove(part: Part, stream: AsyncIterator[bytes], where: str) -> None:
@@ -35,14 +32,3 @@ async def prove(part: Part, stream: AsyncIterator[bytes], where: str) -> None:
         raise Corrupt(f"{where}: part {part.name!r} is damaged: {found}")
     if digest.hexdigest() != part.sha256:
         raise Corrupt(f"{where}: part {part.name!r} is damaged: its SHA-256 differs")
-
-
-async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
-    """Do all at once; at the first failure end the others, wait for them, and raise it."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

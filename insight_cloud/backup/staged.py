@@ -114,6 +114,6 @@ def _provider(server: Server, number: int) -> list[Any]:
     names = {"i": "icu", "b": "builtin"}
     option = "icu_locale" if server.provider == "i" else "builtin_locale"
     return [
-        sql.SQL("locale_provider {}").format(sql.SQL(names[server.provider])),  # type: ignore[arg-type]
-        sql.SQL("{} {}").format(sql.SQL(option), sql.Literal(server.locale)),  # type: ignore[arg-type]
+        sql.SQL("locale_provider {}").format(sql.SQL(names[server.provider])),
+        sql.SQL("{} {}").format(sql.SQL(option), sql.Literal(server.locale)),
     ]

@@ -7,7 +7,9 @@ is one transaction of two renames; the old database is kept under another name.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -81,8 +83,8 @@ async def inspect(url: str, database: str, manifest: Manifest) -> Target:
         )
 
 
-async def _missing(link: Link, query: str, names: object) -> tuple[str, ...]:
-    return tuple(row["name"] for row in await link.rows(query, [list(names)]))  # type: ignore[arg-type, call-overload]
+async def _missing(link: Link, query: LiteralString, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(row["name"] for row in await link.rows(query, [list(names)]))
 
 
 async def _objects(url: str, database: str) -> int:
@@ -90,19 +92,19 @@ async def _objects(url: str, database: str) -> int:
         return int(await link.value(_OBJECTS))
 
 
-_ROLES = """
+_ROLES: LiteralString = """
 select name from unnest(%s::text[]) name where not exists
     (select from pg_roles where rolname = name) order by 1
 """
-_EXTENSIONS = """
+_EXTENSIONS: LiteralString = """
 select name from unnest(%s::text[]) name where not exists
     (select from pg_available_extensions a where a.name = name.name) order by 1
 """
-_TABLESPACES = """
+_TABLESPACES: LiteralString = """
 select name from unnest(%s::text[]) name where not exists
     (select from pg_tablespace where spcname = name) order by 1
 """
-_OBJECTS = """
+_OBJECTS: LiteralString = """
 with system as (select oid from pg_namespace
                  where nspname in ('pg_catalog', 'information_schema') or nspname ~ '^pg_'),
      members as (select classid, objid from pg_depend where deptype = 'e')

@@ -17,7 +17,7 @@ from insight_cloud.backup.manifest import Kind, Manifest, Part, Table, Type, new
 from insight_cloud.backup.packing import Packer
 from insight_cloud.backup.postgres import Snapshot, alone, frozen
 from insight_cloud.backup.programs import Program
-from insight_cloud.backup.proving import together
+from insight_cloud.backup.tasks import both, together
 from insight_cloud.backup.writer import Created, Writer
 from insight_cloud.core.errors import Conflict
 
@@ -71,9 +71,9 @@ async def _attempt(job: Job, type_: Type, kind: Kind, *, digests: bool, report: 
         )
         try:
             await writer.begin()
-            parts, tables = await together(
+            parts, tables = await both(
                 _dump(job, writer, snapshot, program),
-                _count(snapshot, digests=digests),  # type: ignore[arg-type]
+                _count(snapshot, digests=digests),
             )
             facts = snapshot.facts
             manifest = Manifest(
@@ -90,7 +90,7 @@ async def _attempt(job: Job, type_: Type, kind: Kind, *, digests: bool, report: 
                 server=facts.server,
                 start_lsn=facts.lsn,
                 parts=tuple(parts),
-                tables=tuple(tables),  # type: ignore[arg-type]
+                tables=tuple(tables),
                 extensions=facts.extensions,
                 roles=facts.roles,
                 tablespaces=facts.tablespaces,
