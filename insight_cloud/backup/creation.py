@@ -123,7 +123,11 @@ async def _count(snapshot: Snapshot, *, digests: bool) -> list[Table]:
 
 async def _dump(job: Job, writer: Writer, snapshot: Snapshot, program: Program) -> list[Part]:
     tables = snapshot.facts.tables
-    planned = dump.plan_plain(tables) if writer.kind == "plain" else dump.plan(tables)
+    planned = (
+        dump.plan_plain(tables)
+        if writer.kind == "plain"
+        else dump.plan(tables, own_bytes=job.shard_bytes)
+    )
     gate = asyncio.Semaphore(job.parallel)
     with access(job.url) as reach:
 

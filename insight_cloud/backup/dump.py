@@ -9,9 +9,10 @@ from insight_cloud.backup.manifest import Content
 from insight_cloud.backup.postgres import Located
 from insight_cloud.backup.programs import Program
 
-__all__ = ["Planned", "arguments", "plan", "plan_plain"]
+__all__ = ["OWN_PART_BYTES", "Planned", "arguments", "plan", "plan_plain"]
 
-_OWN_PART_BYTES = 16 * 1024 * 1024
+OWN_PART_BYTES = 16 * 1024 * 1024
+"""A table from this size on gets into a shard; smaller ones are not worth a process."""
 _MOST_SHARDS = 32
 _MOST_TABLES = 512
 """Tables that may be named on a command line; all others are in the rest."""
@@ -27,13 +28,13 @@ class Planned:
     bytes: int = 0
 
 
-def plan(tables: Sequence[Located]) -> tuple[Planned, ...]:
+def plan(tables: Sequence[Located], *, own_bytes: int = OWN_PART_BYTES) -> tuple[Planned, ...]:
     """Cut a database into parts that can be dumped and restored beside each other.
 
     Definitions; large tables in shards of about equal size; everything else that is data
     (small tables, sequences, large objects); indexes, constraints and triggers.
     """
-    own = [table for table in tables if table.bytes >= _OWN_PART_BYTES and not table.extension]
+    own = [table for table in tables if table.bytes >= own_bytes and not table.extension]
     own = sorted(own, key=lambda table: (-table.bytes, str(table)))[:_MOST_TABLES]
     shards = _shards(own)
     rest = sum(table.bytes for table in tables) - sum(table.bytes for table in own)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from insight_cloud.backup.crypto import Identity, Lock
+from insight_cloud.backup.dump import OWN_PART_BYTES
 from insight_cloud.backup.programs import Programs
 from insight_cloud.backup.retention import Policy
 from insight_cloud.core.errors import SettingsError
@@ -66,6 +67,7 @@ class Job:
     policy: Policy = field(default_factory=Policy)
     parallel: int = field(default_factory=lambda: max(2, min(8, cores())))
     level: int = 3
+    shard_bytes: int = OWN_PART_BYTES
     lock_seconds: float = 30.0
     clock: Callable[[], datetime] = _now
 
