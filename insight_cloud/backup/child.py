@@ -79,7 +79,9 @@ def access(url: str, *, database: str | None = None, options: str = "") -> Itera
         found["options"] = f"{found.get('options', '')} {options}".strip()
     if database is not None:
         found["dbname"] = database
-    password = found.pop("password", "")
+    password = found.pop("password", os.environ.get("PGPASSWORD", ""))
+    if "service" in found:
+        raise SettingsError("a database URL with service= is not supported: write it out")
     found.setdefault("application_name", "insight backup")
     service = "[insight]\n" + "".join(f"{name}={value}\n" for name, value in found.items())
     if any("\n" in value for value in found.values()):
@@ -89,11 +91,16 @@ def access(url: str, *, database: str | None = None, options: str = "") -> Itera
         if password:
             escaped = password.replace("\\", "\\\\").replace(":", "\\:")
             files["PGPASSFILE"] = stack.enter_context(_hidden(f"*:*:*:*:{escaped}\n"))
-        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        kept = {name: text for name, text in os.environ.items() if _is_kept(name)}
         environment = kept | {"PGTZ": "UTC", "LC_ALL": "C"}
         environment |= {name: path for name, (path, _) in files.items()}
         descriptors = tuple(fd for _, fd in files.values() if fd is not None)
         yield Access("service=insight", environment, descriptors)
+
+
+def _is_kept(name: str) -> bool:
+    """What a child may know of our environment: libpq's variables, no secret of ours."""
+    return name in _KEPT_VARIABLES or (name.startswith("PG") and name != "PGPASSWORD")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
+from insight_cloud.backup.child import parameters
 from insight_cloud.backup.crypto import Identity, Lock
 from insight_cloud.backup.dump import OWN_PART_BYTES
 from insight_cloud.backup.programs import Programs
@@ -16,7 +17,7 @@ from insight_cloud.backup.retention import Policy
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.core.storage import PLAIN, Attributes, Store
 
-__all__ = ["Job", "Notify", "Progress", "Report", "cores"]
+__all__ = ["Job", "Notify", "Progress", "Report", "name_of", "usual_parallel"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -40,9 +41,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usual_parallel() -> int:
+    """Parts at once: one for each processor that this process may use, at least 2, at most 8."""
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    return max(2, min(8, cores))
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Job:
     identity: Identity | None = field(default=None, repr=False)
     attributes: Mapping[Store, Attributes] = field(default_factory=dict, repr=False)
     policy: Policy = field(default_factory=Policy)
-    parallel: int = field(default_factory=lambda: max(2, min(8, cores())))
+    parallel: int = field(default_factory=usual_parallel)
     level: int = 3
     shard_bytes: int = OWN_PART_BYTES
     lock_seconds: float = 30.0
@@ -82,3 +85,14 @@ class Job:
     def attributes_of(self, store: Store) -> Attributes:
         """How objects are kept in `store`."""
         return self.attributes.get(store, PLAIN)
+
+
+def name_of(url: str) -> str:
+    """The name of a job by default: that of the database, with what a folder cannot hold left out.
+
+    Raises:
+        SettingsError: the URL is none.
+    """
+    found = parameters(url)
+    database = found.get("dbname") or found.get("user") or "postgres"
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", database).lstrip("_.-")[:63] or "postgres"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from insight_cloud.backup import drills
 from insight_cloud.backup.catalogue import Catalogue
@@ -13,6 +14,9 @@ from insight_cloud.backup.drills import Drilled
 from insight_cloud.backup.job import Job
 from insight_cloud.core.errors import InsightError
 from insight_cloud.core.report import Check, Status
+
+Sample: TypeAlias = tuple[str, Mapping[str, str], float]
+"""Name, labels, value: what a collector of metrics returns."""
 
 __all__ = ["Sample", "State", "check", "read", "samples"]
 
@@ -99,28 +103,19 @@ def _words(age: timedelta) -> str:
     return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} days"
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One measured value, in the form of any metrics library: a gauge with labels."""
-
-    name: str
-    labels: tuple[tuple[str, str], ...]
-    value: float
-
-
 def samples(states: Sequence[State], *, now: datetime) -> Iterator[Sample]:
-    """Gauges of every store. `backup.age_seconds` is the one to be woken for."""
+    """Gauges of every store. `backup_age_seconds` is the one to be woken for."""
     for state in states:
-        labels = (("store", state.store),)
-        yield Sample("backup.reachable", labels, float(state.problem is None))
+        labels = {"store": state.store}
+        yield "backup_reachable", labels, float(state.problem is None)
         if state.problem is not None:
             continue
-        yield Sample("backup.good", labels, state.good)
-        yield Sample("backup.damaged", labels, len(state.bad))
-        yield Sample("backup.unfinished", labels, state.unfinished)
+        yield "backup_good", labels, state.good
+        yield "backup_damaged", labels, len(state.bad)
+        yield "backup_unfinished", labels, state.unfinished
         if state.newest_at is not None:
-            yield Sample("backup.age_seconds", labels, (now - state.newest_at).total_seconds())
-            yield Sample("backup.size_bytes", labels, state.newest_bytes)
+            yield "backup_age_seconds", labels, (now - state.newest_at).total_seconds()
+            yield "backup_size_bytes", labels, state.newest_bytes
         if state.drilled is not None:
-            yield Sample("backup.drill_ok", labels, float(state.drilled.ok))
-            yield Sample("backup.drill_seconds", labels, state.drilled.seconds)
+            yield "backup_drill_ok", labels, float(state.drilled.ok)
+            yield "backup_drill_seconds", labels, state.drilled.seconds
