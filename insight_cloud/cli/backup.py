@@ -660,7 +660,7 @@ def new_key(file: Path) -> None:
     identity, recipient = new_identity()
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as out:
+        with os.fdopen(descriptor, "w", encoding="ascii") as out:
             out.write(f"# public key: {recipient}\n{identity}\n")
     except OSError as error:
         raise Refused(f"cannot write the key to {file}: {error.strerror}") from error
