@@ -262,6 +262,11 @@ class Catalogue:
         files = await self._files(backup_id)
         await self.store.delete([found.path for found in files.values()])
 
+    async def withdraw(self, backup_id: str, paths: Sequence[str]) -> None:
+        """Remove what was written of a backup that is not to be: the mark of its run last."""
+        await self.store.delete([self.path(backup_id, MANIFEST)])
+        await self.store.delete([*paths, self.path(backup_id, RUNNING)])
+
     async def mark(self, backup_id: str, problem: str | None, at: datetime) -> None:
         """Remember that a verification found it damaged, or (None) that it is whole again."""
         path = self.path(backup_id, BAD)

@@ -249,6 +249,7 @@ _MEANINGS: tuple[tuple[str, type[InsightError]], ...] = (
     ("server version mismatch", SettingsError),
     ("SSL support is not compiled in", SettingsError),
     ("canceling statement due to lock timeout", Conflict),
+    ("canceling statement due to statement timeout", Conflict),  # pg_dump's --lock-wait-timeout
     ("no matching tables were found", Conflict),
     ("no matching schemas were found", Conflict),
     ("could not obtain lock", Conflict),

@@ -209,15 +209,15 @@ async def frozen(url: str, *, lock_seconds: float) -> AsyncIterator[Snapshot]:
     async with connected(url) as link:
         await link.rows("begin isolation level repeatable read read only")
         snapshot = str(await link.value("select pg_export_snapshot()"))
+        # Also asking for the size of a table waits for who is changing it.
+        limit = f"{int(lock_seconds * 1000)}ms"
+        await link.value("select set_config('lock_timeout', %s, true)", [limit])
         found = await facts(link)
-        await _hold(link, found.tables, lock_seconds)
+        await _hold(link, found.tables)
         yield Snapshot(link, snapshot, found)
 
 
-async def _hold(link: Link, tables: Sequence[Located], lock_seconds: float) -> None:
-    await link.value(
-        "select set_config('lock_timeout', %s, true)", [f"{int(lock_seconds * 1000)}ms"]
-    )
+async def _hold(link: Link, tables: Sequence[Located]) -> None:
     for start in range(0, len(tables), 500):
         names = sql.SQL(", ").join(table.identifier for table in tables[start : start + 500])
         await link.rows(sql.SQL("lock table only {} in access share mode").format(names))

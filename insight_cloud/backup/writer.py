@@ -54,6 +54,7 @@ class Writer:
         self._report = report
         self._done = 0
         self._total = total_bytes
+        self._paths: list[str] = []
         self.failures: dict[Store, InsightError] = {}
         self.cleaned: list[str] = []
 
@@ -85,6 +86,7 @@ class Writer:
             sealed=self._key is not None,
         )
         path = self._catalogues[self._job.stores[0]].path(self.id, name)
+        self._paths.append(path)
         failed = await fan.send(
             self._counted(source, packer),
             self.live,
@@ -142,7 +144,7 @@ class Writer:
 
     async def _remove(self, store: Store) -> None:
         with contextlib.suppress(InsightError):
-            await self._catalogues[store].remove(self.id)
+            await self._catalogues[store].withdraw(self.id, self._paths)
 
     async def _in_all(self, act: Act) -> None:
         stores = self.live

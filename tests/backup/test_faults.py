@@ -1,12 +1,14 @@
-"""What goes wrong, ends well: no bad backup is listed, no database is half, and the message says why."""
+"""What goes wrong ends well: no bad backup is listed, no database is half, the message says why."""
 
 from __future__ import annotations
 
 import asyncio
-
 import dataclasses
+import hashlib
+import json
 import re
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,6 @@ from insight_cloud.backup import (
     Catalogue,
     Identity,
     Job,
-    Lock,
     Programs,
     create,
     new_identity,
@@ -28,6 +29,7 @@ from insight_cloud.backup import (
     verify,
 )
 from insight_cloud.backup import manifest as manifests
+from insight_cloud.backup.staged import maintenance, staged, sweep
 from insight_cloud.core.errors import (
     Conflict,
     Corrupt,
@@ -208,24 +210,8 @@ async def test_without_a_key_nothing_opens_but_the_hashes_can_be_verified(job: J
     assert "identity" in checks[-1].detail
 
 
-async def test_a_passphrase_opens_and_another_does_not(job: Job) -> None:
-    words = "correct horse battery staple"
-    with_words = dataclasses.replace(
-        job, lock=Lock(passphrase=words), identity=Identity(passphrase="wrong horse battery")
-    )
-    created = await create(with_words)
-    with pytest.raises(Refused, match="passphrase does not open"):
-        await _restore(with_words, created.manifest.id, "never")
-    right = dataclasses.replace(with_words, identity=Identity(passphrase=words))
-    _, backup = await world.newest(right)
-    await backup.prove(2)
-
-
 def _forge(job: Job, backup_id: str, change: Callable[[bytes], bytes]) -> None:
     """Change a manifest and seal it anew, as anybody who can write into the store can."""
-    import hashlib
-    import json
-
     root = job.stores[0].root  # type: ignore[attr-defined]
     path = Path(root, job.name, "backups", backup_id, "manifest.json")
     body, seal, _ = path.read_bytes().split(b"\n")
@@ -268,8 +254,7 @@ async def test_a_strange_manifest_is_listed_as_damaged(
 @pytest.mark.parametrize("keep", [0, 10, 500])
 async def test_a_manifest_that_was_cut_is_listed_as_damaged(job: Job, keep: int) -> None:
     created = await create(job)
-    root = job.stores[0].root  # type: ignore[attr-defined]
-    path = Path(root, job.name, "backups", created.manifest.id, "manifest.json")
+    path = _file(job, created.manifest.id, "manifest")
     path.write_bytes(path.read_bytes()[:keep])
     (held,) = (await Catalogue(job.stores[0], job.name).read()).backups
     assert held.problem is not None
@@ -309,14 +294,23 @@ async def _end_backends(url: str, name: str) -> int:
     )
 
 
-@pytest.mark.parametrize("part", ["data-001", "data-rest"])
-async def test_the_server_ends_the_dump(job: Job, part: str) -> None:
-    gate = _Gate(job, part)
+async def _make_large(url: str) -> None:
+    """More than fits into a pipe, so that the dump still runs while its first piece is held."""
+    await world.execute(
+        url,
+        "create table large as select i, md5(i::text) || md5((-i)::text) as noise"
+        " from generate_series(1, 60000) i",
+    )
+
+
+async def test_the_server_ends_the_dump(job: Job) -> None:
+    await _make_large(job.url)
+    gate = _Gate(job, "data-001")
     making = asyncio.create_task(create(gate.job))
     await gate.reached.wait()
-    assert await _end_backends(job.url, "insight backup") >= 1
+    assert await _end_backends(job.url, "insight backup") >= 2
     gate.go_on.set()
-    with pytest.raises((Unavailable, Conflict)):
+    with pytest.raises(Unavailable):
         await making
     await nothing_is_listed(job)
     await a_later_run_is_good(job)
@@ -326,22 +320,22 @@ async def test_the_server_crashes_while_it_is_dumped(tmp_path: Path) -> None:
     postgres.require_debian()
     with postgres.debian() as server:
         await server.ready()
-        async with world.rich(server.url) as url:
-            job = _job_for(url, tmp_path)
-            gate = _Gate(job, "data-001")
-            making = asyncio.create_task(create(gate.job))
-            await gate.reached.wait()
-            import signal
-
-            server.stop(signal.SIGQUIT)
-            gate.go_on.set()
-            with pytest.raises(Unavailable) as caught:
-                await making
-            assert "again" in str(caught.value) or "ended with" in str(caught.value)
-            await nothing_is_listed(job)
-            server.start()
-            await server.ready()
-            await a_later_run_is_good(job)
+        await world.execute(server.url, "create database shop")
+        url = postgres.with_database(server.url, "shop")
+        await world.make_rich(url)
+        await _make_large(url)
+        job = _job_for(url, tmp_path)
+        gate = _Gate(job, "data-001")
+        making = asyncio.create_task(create(gate.job))
+        await gate.reached.wait()
+        server.stop(signal.SIGQUIT)
+        gate.go_on.set()
+        with pytest.raises(Unavailable, match=r"again|ended with"):
+            await making
+        await nothing_is_listed(job)
+        server.start()
+        await server.ready()
+        await a_later_run_is_good(job)
 
 
 def _job_for(url: str, tmp_path: Path) -> Job:
@@ -703,8 +697,6 @@ def test_without_a_store(job: Job) -> None:
 
 
 async def test_a_sweep_leaves_a_running_restore_alone(job: Job) -> None:
-    from insight_cloud.backup.staged import maintenance, staged, sweep
-
     created = await create(job)
     server = created.manifest.server
     async with maintenance(job.url) as link, staged(link, "shop", server) as name:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,11 @@ FLIPS = 260  # of each kind of backup
 
 
 @pytest.fixture(params=["encrypted", "open", "plain"])
-async def made(job: Job, request: pytest.FixtureRequest) -> AsyncIterator[Job]:
+async def made(job: Job, request: pytest.FixtureRequest) -> Job:
     if request.param != "encrypted":
         job = dataclasses.replace(job, lock=None, identity=None)
     await create(job, plain=request.param == "plain")
-    yield job
+    return job
 
 
 async def _restore(job: Job, backup_id: str) -> None:
@@ -60,7 +59,7 @@ async def test_every_flipped_bit_is_found_before_a_row_is_restored(made: Job) ->
 async def test_a_verification_finds_it_too_and_it_is_remembered(made: Job) -> None:
     catalogue = Catalogue(made.stores[0], made.name)
     (held,) = (await catalogue.read()).backups
-    name, path = sorted(_files(made).items())[0]
+    name, path = min(_files(made).items())
     whole = path.read_bytes()
     path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
     checks = await verify(made, catalogue, held, level="stored")
