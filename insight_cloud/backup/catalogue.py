@@ -22,7 +22,15 @@ from typing import cast
 
 import msgspec
 
-from insight_cloud.backup.manifest import LONGEST_BYTES, Manifest, Part, Type, decode, is_id
+from insight_cloud.backup.manifest import (
+    LONGEST_BYTES,
+    UNREADABLE,
+    Manifest,
+    Part,
+    Type,
+    decode,
+    is_id,
+)
 from insight_cloud.backup.retention import Entry
 from insight_cloud.core.errors import Corrupt, InsightError, Missing
 from insight_cloud.core.storage import Attributes, Object, Store
@@ -222,7 +230,7 @@ class Catalogue:
         return manifest
 
     async def _verdict(self, backup_id: str) -> str:
-        with contextlib.suppress(InsightError, msgspec.MsgspecError):
+        with contextlib.suppress(InsightError, *UNREADABLE):
             found = await self.store.read(self.path(backup_id, BAD))
             return str(msgspec.json.decode(found, type=dict[str, str])["problem"])
         return "a verification failed"
@@ -306,7 +314,7 @@ class Catalogue:
         try:
             body = await self.store.read(self.path(left.id, RUNNING))
             return _is_gone(msgspec.json.decode(body, type=_Running))
-        except (Missing, msgspec.MsgspecError):
+        except (Missing, *UNREADABLE):
             return False
 
     async def record(self, kind: str, body: bytes) -> None:

@@ -40,6 +40,7 @@ __all__ = ["Access", "Child", "access", "in_thread", "output", "parameters"]
 _PIPE_BYTES = 1024 * 1024
 _F_SETPIPE_SZ = 1031  # linux/fcntl.h
 _LAST_LINES = 200
+_MOST_FAULTS = 100
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 T = TypeVar("T")
@@ -140,6 +141,8 @@ class Child:
         self._pipes = (stdin, stdout)
         self._descriptors = descriptors
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
+        self.faults: set[str] = set()
+        """Every different line of its standard error that tells of an error; at most 100."""
         self._process: subprocess.Popen[bytes]
 
     async def __aenter__(self) -> Self:
@@ -240,8 +243,11 @@ class Child:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - asked for a pipe
-        for line in self._process.stderr:
-            self._said.append(line.decode("utf-8", "replace")[:2000])
+        for raw in self._process.stderr:
+            line = raw.decode("utf-8", "replace")[:2000]
+            self._said.append(line)
+            if "error:" in line and len(self.faults) < _MOST_FAULTS:
+                self.faults.add(line.strip())
         self._process.stderr.close()
 
 

@@ -16,7 +16,7 @@ import msgspec
 from insight_cloud.backup import load, restoration
 from insight_cloud.backup.catalogue import Catalogue
 from insight_cloud.backup.job import Job, Report
-from insight_cloud.backup.manifest import Manifest
+from insight_cloud.backup.manifest import UNREADABLE, Manifest
 from insight_cloud.backup.restoration import Target
 from insight_cloud.core.errors import InsightError
 from insight_cloud.core.report import Check, stopwatch
@@ -105,5 +105,5 @@ async def last(catalogue: Catalogue) -> Drilled | None:
     found = await catalogue.recorded("drill")
     try:
         return None if found is None else msgspec.json.decode(found, type=Drilled)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None

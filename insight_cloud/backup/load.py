@@ -216,17 +216,15 @@ class _Restorer:
     def _judge(self, child: Child, status: int) -> None:
         if status == 0:
             return
-        if status == 1 and self._tolerant() and _only_the_timeout(child.said):
+        if status == 1 and self._tolerant() and _only_the_timeout(child.faults):
             return
         raise child.failure(status)
 
 
-def _only_the_timeout(said: str) -> bool:
-    """Whether every error was about `transaction_timeout`, counted by pg_restore itself."""
-    errors = [line for line in said.splitlines() if "pg_restore: error:" in line]
-    ignored = f"pg_restore: warning: errors ignored on restore: {len(errors)}"
+def _only_the_timeout(faults: set[str]) -> bool:
+    """Whether every error was about `transaction_timeout`."""
     known = 'unrecognized configuration parameter "transaction_timeout"'
-    return bool(errors) and all(known in line for line in errors) and ignored in said
+    return bool(faults) and all(known in line for line in faults)
 
 
 async def compare(link: Link, manifest: Manifest) -> list[str]:

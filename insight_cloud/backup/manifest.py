@@ -19,6 +19,7 @@ from insight_cloud.core.errors import Corrupt
 __all__ = [
     "FORMAT",
     "TYPES",
+    "UNREADABLE",
     "Encryption",
     "Extension",
     "Manifest",
@@ -41,6 +42,9 @@ Type: TypeAlias = Literal["manual", "daily", "weekly", "monthly"]
 TYPES: tuple[Type, ...] = ("manual", "daily", "weekly", "monthly")
 Content: TypeAlias = Literal["database", "pre-data", "data", "post-data", "plain", "base"]
 Kind: TypeAlias = Literal["logical", "plain", "base"]
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What reading JSON raises when it is none."""
 
 _ID = re.compile(r"\d{8}T\d{6}Z-(manual|daily|weekly|monthly|base)-[0-9a-f]{8}")
 
@@ -184,7 +188,7 @@ def decode(data: bytes) -> Manifest:
                 f"the manifest has format {version}; this program reads {FORMAT}: use a newer one"
             )
         manifest = msgspec.json.decode(body, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Corrupt(f"the manifest is not readable: {error}") from error
     if not _ID.fullmatch(manifest.id):
         raise Corrupt(f"the manifest has an impossible id {manifest.id!r}")
@@ -215,7 +219,7 @@ def _split(data: bytes) -> tuple[bytes, dict[str, Any]]:
         raise Corrupt("the manifest is cut off or changed: it has not its two lines")
     try:
         seal = msgspec.json.decode(lines[1], type=dict[str, str])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Corrupt("the manifest's seal is not readable") from error
     if not hmac.compare_digest(seal.get("sha256", ""), hashlib.sha256(lines[0]).hexdigest()):
         raise Corrupt("the manifest was changed after it was written: its SHA-256 differs")

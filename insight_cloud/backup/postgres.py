@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from insight_cloud.backup.child import parameters
 from insight_cloud.backup.manifest import Extension, Server, Table
-from insight_cloud.core.errors import Conflict, InsightError, Refused, Unavailable
+from insight_cloud.core.errors import Conflict, InsightError, Missing, Refused, Unavailable
 
 __all__ = ["Facts", "Link", "Located", "Snapshot", "connected", "frozen"]
 
@@ -93,7 +93,15 @@ def _explain(error: psycopg.Error) -> InsightError:
             | psycopg.errors.InvalidCatalogName()
         ):
             return Conflict(said)
+    # Before a connection is made there is no code, only the server's words.
+    if "does not exist" in said and "database" in said:
+        return Missing(f"{said}: name another one")
+    if any(words in said for words in _NOT_LET_IN):
+        return Refused(f"the database does not let us in: {said}")
     return Unavailable(f"the database does not answer: {said}; try again")
+
+
+_NOT_LET_IN = ("authentication failed", "no pg_hba.conf entry", "does not exist", "no password")
 
 
 @asynccontextmanager

@@ -84,7 +84,7 @@ class Programs:
 
     async def _look(self, path: Path) -> Program | None:
         if path not in self._known:
-            exists = await asyncio.to_thread(path.is_file)
+            exists = await asyncio.to_thread(_is_itself, path)
             self._known[path] = await self._ask(path) if exists else None
         return self._known[path]
 
@@ -96,6 +96,11 @@ class Programs:
             return None
         major = int(found[1])
         return Program(path, f"{major}{found[2]}", major)
+
+
+def _is_itself(path: Path) -> bool:
+    """Not Debian's wrapper in /usr/bin, which chooses a version by the clusters of the machine."""
+    return path.is_file() and path.resolve().name == path.name
 
 
 def _asks_for_tls(found: Mapping[str, str]) -> bool:

@@ -19,7 +19,7 @@ from psycopg import sql
 from insight_cloud.backup import postgres
 from insight_cloud.backup.manifest import Server
 from insight_cloud.backup.postgres import Link
-from insight_cloud.core.errors import InsightError, Missing, Refused, Unavailable
+from insight_cloud.core.errors import InsightError, Missing, Refused
 
 __all__ = ["maintenance", "staged"]
 
@@ -35,9 +35,7 @@ async def maintenance(url: str) -> AsyncIterator[Link]:
     async with contextlib.AsyncExitStack() as stack:
         try:
             link = await stack.enter_async_context(postgres.connected(url, database="postgres"))
-        except (Missing, Unavailable, InsightError) as error:
-            if "does not exist" not in str(error):
-                raise
+        except Missing:
             link = await stack.enter_async_context(postgres.connected(url, database="template1"))
         yield link
 

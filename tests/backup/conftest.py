@@ -24,13 +24,4 @@ async def source_url(postgres_url: str) -> AsyncIterator[str]:
 @pytest.fixture
 def job(source_url: str, tmp_path: Path) -> Job:
     """A job with an encrypted store in a folder."""
-    return Job(
-        "shop",
-        source_url,
-        (world.folder(tmp_path / "store"),),
-        programs=world.programs(),
-        lock=world.LOCK,
-        identity=world.IDENTITY,
-        shard_bytes=world.SHARD_BYTES,
-        parallel=2,
-    )
+    return world.job_for(source_url, tmp_path)

@@ -324,7 +324,7 @@ async def test_the_server_crashes_while_it_is_dumped(tmp_path: Path) -> None:
         url = postgres.with_database(server.url, "shop")
         await world.make_rich(url)
         await _make_large(url)
-        job = _job_for(url, tmp_path)
+        job = world.job_for(url, tmp_path)
         gate = _Gate(job, "data-001")
         making = asyncio.create_task(create(gate.job))
         await gate.reached.wait()
@@ -338,21 +338,8 @@ async def test_the_server_crashes_while_it_is_dumped(tmp_path: Path) -> None:
         await a_later_run_is_good(job)
 
 
-def _job_for(url: str, tmp_path: Path) -> Job:
-    return Job(
-        "shop",
-        url,
-        (world.folder(tmp_path / "store"),),
-        programs=world.programs(),
-        lock=world.LOCK,
-        identity=world.IDENTITY,
-        shard_bytes=world.SHARD_BYTES,
-        parallel=2,
-    )
-
-
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    job = _job_for("postgresql://nobody@127.0.0.1:1/shop", tmp_path)
+    job = world.job_for("postgresql://nobody@127.0.0.1:1/shop", tmp_path)
     with pytest.raises(Unavailable, match="does not answer"):
         await create(job)
 
@@ -613,7 +600,7 @@ async def test_missing_roles_are_named_and_made_on_request(job: Job, tmp_path: P
                 "alter table orders owner to seller",
                 "grant select on customers to auditor",
             )
-            source = _job_for(url, tmp_path)
+            source = world.job_for(url, tmp_path)
             created = await create(source)
             assert set(created.manifest.roles) == {"auditor", "insight", "seller"}
             await world.execute(url, "reassign owned by seller to insight", "drop owned by auditor")
@@ -634,9 +621,9 @@ async def test_a_server_without_the_extension(job: Job, tmp_path: Path) -> None:
         await server.ready()
         async with postgres.database(server.url) as url:
             await world.execute(url, "create extension pg_trgm", "create table t (x text)")
-            created = await create(_job_for(url, tmp_path))
+            created = await create(world.job_for(url, tmp_path))
         backup = await opened(
-            Catalogue(_job_for(url, tmp_path).stores[0], "shop"),
+            Catalogue(world.job_for(url, tmp_path).stores[0], "shop"),
             created.manifest.id,
             world.IDENTITY,
         )

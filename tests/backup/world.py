@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ __all__ = [
     "databases",
     "execute",
     "folder",
+    "job_for",
     "make_rich",
     "newest",
     "picture",
@@ -82,9 +84,29 @@ def programs() -> Programs:
     return Programs(plain=(embedded.binaries(),))
 
 
+def job_for(url: str, tmp_path: Path) -> Job:
+    """A job with an encrypted store in a folder."""
+    return Job(
+        "shop",
+        url,
+        (folder(tmp_path / "store"),),
+        programs=programs(),
+        lock=LOCK,
+        identity=IDENTITY,
+        shard_bytes=SHARD_BYTES,
+        parallel=2,
+    )
+
+
 def folder(path: Path) -> Disk:
     """A directory as a store."""
     return Disk(path, private=True)
+
+
+def everything_in(job: Job) -> bytes:
+    """All bytes of all objects in the job's first store, a folder."""
+    root = Path(job.stores[0].root)  # type: ignore[attr-defined]
+    return b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
 
 
 async def newest(job: Job, store: Store | None = None) -> tuple[Held, Opened]:
@@ -156,19 +178,34 @@ async def _content(
     return len(lines), hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
-async def _schema(url: str, version: int) -> str:
-    program = await programs().find("pg_dump", at_least=version, url=url)
-    words = ["--schema-only", "--no-password"]
-    out = bytearray()
-    buffer = bytearray(65536)
-    with access(url) as reach:
+async def copy(source: str, target: str) -> None:
+    """Copy a database by the official way: pg_dump piped to psql, both of version 18."""
+    dumped = (await _dump(source, 18, "--no-statistics")).encode()
+    words = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
+    with access(target) as reach:
         command = [f"--dbname={reach.argument}", *words]
-        async with Child(program.path, command, reach, stdout=True) as child:
-            while count := child.read_into(buffer):
-                out += buffer[:count]
+        async with Child(embedded.binaries() / "psql", command, reach, stdin=True) as child:
+            await asyncio.to_thread(child.write, dumped)
+            child.end_input()
             assert await child.finish() == 0, child.said
-    lines = out.decode().splitlines()
+
+
+async def _schema(url: str, version: int) -> str:
+    lines = (await _dump(url, version, "--schema-only")).splitlines()
     # A random word that belongs to the one dump, and the versions of server and program.
     return "\n".join(
         line for line in lines if not line.startswith(("\\restrict", "\\unrestrict", "-- Dumped"))
     )
+
+
+async def _dump(url: str, version: int, *words: str) -> str:
+    program = await programs().find("pg_dump", at_least=version, url=url)
+    out = bytearray()
+    buffer = bytearray(65536)
+    with access(url) as reach:
+        command = [f"--dbname={reach.argument}", "--no-password", *words]
+        async with Child(program.path, command, reach, stdout=True) as child:
+            while count := child.read_into(buffer):
+                out += buffer[:count]
+            assert await child.finish() == 0, child.said
+    return out.decode()
