@@ -1,4 +1,4 @@
-"""Backups beside pg_dump | gzip -9, pg_dump's own formats and pgBackRest, on one database, in one run.
+"""Backups beside pg_dump | gzip -9, pg_dump's own formats and pgBackRest, in one run.
 
     uv run python bench/backup.py            # 1 GiB and more: about ten minutes
     uv run python bench/backup.py --short    # a small database: under a minute
@@ -141,7 +141,7 @@ class Server:
         flags = [f"--{name}={value}" for name, value in self.settings.items()]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.binaries / "postgres", "-D", self.data, "-k", self.folder, *flags],
+                [str(self.binaries / "postgres"), "-D", self.data, "-k", self.folder, *flags],
                 stdout=log,
                 stderr=log,
                 **user(),
@@ -184,7 +184,7 @@ def run(words: Sequence[Any], **options: Any) -> bytes:
     )
     if done.returncode != 0:
         raise RuntimeError(f"{words[0]}: {done.stderr.decode()[-2000:]}")
-    return done.stdout
+    return bytes(done.stdout)
 
 
 def stat(pid: int) -> list[str]:
@@ -398,9 +398,9 @@ def _with_zstd(binaries: Path) -> Path | None:
         help_text = run([folder / "pg_dump", "--version"]).decode()
         found = re.search(r"\) (\d+)", help_text)
         config = folder / "pg_config"
-        if found and int(found[1]) >= 16 and config.exists():
-            if b"with-zstd" in run([config, "--configure"]):
-                return folder
+        recent = found is not None and int(found[1]) >= 16 and config.exists()
+        if recent and b"with-zstd" in run([config, "--configure"]):
+            return folder
     return None
 
 

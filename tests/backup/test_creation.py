@@ -29,9 +29,9 @@ from tests import postgres
 from tests.backup import world
 
 
-async def _restored(job: Job, name: str, **options: bool) -> str:
+async def _restored(job: Job, name: str) -> str:
     _, backup = await world.newest(job)
-    done = await restore(backup, job.url, name, programs=job.programs, parallel=2, **options)
+    done = await restore(backup, job.url, name, programs=job.programs, parallel=2)
     assert done.kept is None
     return postgres.with_database(job.url, name)
 

@@ -525,7 +525,7 @@ async def test_a_store_that_turns_bad_after_the_proof(
 async def test_the_server_ends_the_restore(job: Job, target: str) -> None:
     created = await create(job)
     backup = await opened(Catalogue(job.stores[0], job.name), created.manifest.id, job.identity)
-    seen = []
+    seen: list[object] = []
 
     def end(progress: object) -> None:
         if getattr(progress, "what", "") == "restored" and not seen:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,7 @@ async def test_a_killed_backup_is_never_listed_and_is_cleaned_up(job: Job) -> No
     killed = 0
     for _ in range(KILLS):
         seconds = draw.uniform(0, whole)
-        killed += await asyncio.to_thread(
-            lambda seconds=seconds: _Worker("create", job).kill_after(seconds)
-        )
+        killed += await asyncio.to_thread(partial(_Worker("create", job).kill_after, seconds))
         for held in (await catalogue.read()).backups:
             assert held.good, held.problem
             checks = await verify(job, catalogue, held)
@@ -133,9 +132,7 @@ async def test_a_killed_restore_leaves_the_old_database_or_the_new_one(job: Job)
         swapped = False
         for _ in range(KILLS):
             seconds = draw.uniform(0, whole)
-            await asyncio.to_thread(
-                lambda seconds=seconds: _Worker("restore", job, name).kill_after(seconds)
-            )
+            await asyncio.to_thread(partial(_Worker("restore", job, name).kill_after, seconds))
             old = await world.value(url, "select to_regclass('precious') is not null")
             swapped = swapped or not old
             if not old:
