@@ -39,14 +39,103 @@ ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20
 GOALS = {"wall": 8.0, "cpu": 5.0, "size": 0.95, "restore": 2.0, "peak": 200.0}
 TICKS = os.sysconf("SC_CLK_TCK")
-_MOTO = """
-import logging, threading
-from moto.server import ThreadedMotoServer
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print("port", server.get_host_and_port()[1], flush=True)
-threading.Event().wait()
+_STORE = """
+import asyncio, re, sys, urllib.parse
+from datetime import datetime, timezone
+from pathlib import Path
+
+# As much of S3 as an upload, a listing and a download need; each object is a file.
+root, uploads = Path(sys.argv[1]), {}
+
+def answer(status, body=b"", **headers):
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines.append(f"content-length: {headers.pop('size', len(body))}")
+    return ("\\r\\n".join([f"HTTP/1.1 {status} X", *lines]) + "\\r\\n\\r\\n").encode() + body
+
+def entry(path):
+    found = path.stat()
+    when = datetime.fromtimestamp(found.st_mtime, timezone.utc)
+    return found.st_size, when, f'"{found.st_mtime_ns:x}"'
+
+def listing(prefix):
+    items = ""
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        key = path.relative_to(root).as_posix()
+        if key.startswith(prefix):
+            size, when, tag = entry(path)
+            items += (f"<Contents><Key>{key}</Key><Size>{size}</Size><ETag>{tag}</ETag>"
+                      f"<LastModified>{when:%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>")
+    return answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{items}"
+                  "</ListBucketResult>".encode())
+
+def handle(method, key, query, head, body):
+    path = root / key
+    if method == "GET" and "list-type" in query:
+        return listing(query.get("prefix", ""))
+    if method == "GET" and "uploads" in query:
+        return answer(200, b"<ListMultipartUploadsResult></ListMultipartUploadsResult>")
+    if method == "POST" and "uploads" in query:
+        uploads[key] = {}
+        return answer(200, f"<InitiateMultipartUploadResult><UploadId>{len(uploads)}"
+                      "</UploadId></InitiateMultipartUploadResult>".encode())
+    if method == "POST" and "delete" in query:
+        for found in re.findall(b"<Key>(.*?)</Key>", body):
+            (root / found.decode()).unlink(missing_ok=True)
+        gone = body.replace(b"<Object>", b"<Deleted>").replace(b"</Object>", b"</Deleted>")
+        gone = re.search(b"<Deleted>.*</Deleted>", gone, re.S)[0]
+        return answer(200, b"<DeleteResult>" + gone + b"</DeleteResult>")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if method == "PUT" and "partNumber" in query:
+        uploads[key][int(query["partNumber"])] = body
+        return answer(200, etag='"part"')
+    if method == "POST" and "uploadId" in query:
+        with path.open("wb") as out:
+            for _, part in sorted(uploads.pop(key).items()):
+                out.write(part)
+        return answer(200, b'<CompleteMultipartUploadResult><ETag>"x"</ETag>'
+                      b"</CompleteMultipartUploadResult>")
+    if method == "PUT":
+        path.write_bytes(body)
+        return answer(200, etag=entry(path)[2])
+    if not path.is_file():
+        return answer(404)
+    size, when, tag = entry(path)
+    common = {"etag": tag, "last_modified": f"{when:%a, %d %b %Y %H:%M:%S} GMT"}
+    if method == "HEAD":
+        return answer(200, size=size, **common)
+    if method == "DELETE":
+        path.unlink()
+        return answer(204)
+    wanted = re.search(rb"range: bytes=(\\d+)-(\\d*)", head, re.I)
+    with path.open("rb") as file:
+        if wanted is None:
+            return answer(200, file.read(), **common)
+        start, end = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1)
+        file.seek(start)
+        return answer(206, file.read(end - start + 1), **common,
+                      content_range=f"bytes {start}-{end}/{size}")
+
+async def serve(reader, writer):
+    try:
+        while True:
+            head = await reader.readuntil(b"\\r\\n\\r\\n")
+            method, target, _ = head.split(b"\\r\\n")[0].decode().split()
+            length = re.search(rb"content-length: (\\d+)", head, re.I)
+            body = await reader.readexactly(int(length[1])) if length else b""
+            url = urllib.parse.urlsplit(target)
+            key = urllib.parse.unquote(url.path).removeprefix("/backups").strip("/")
+            query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
+            writer.write(handle(method, key, query, head, body))
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**24)
+    print("port", server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
 """
 _FILL = """
 select setseed(0.5);
@@ -137,7 +226,8 @@ class Server:
     def start(self) -> None:
         if not self.data.exists():
             words = ["--username=insight", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
-            run([self.binaries / "initdb", "-D", self.data, "--no-sync", *words], **user())
+            words = [str(self.binaries / "initdb"), "-D", str(self.data), "--no-sync", *words]
+            run(words, **user())
         flags = [f"--{name}={value}" for name, value in self.settings.items()]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -150,7 +240,7 @@ class Server:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        words = [self.binaries / "pg_isready", "-q", "-h", self.folder, "-U", "insight"]
+        words = [str(self.binaries / "pg_isready"), "-q", "-h", str(self.folder), "-U", "insight"]
         return subprocess.run(words, check=False).returncode == 0
 
     def stop(self) -> None:
@@ -178,7 +268,7 @@ def user() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": "/"}
 
 
-def run(words: Sequence[Any], **options: Any) -> bytes:
+def run(words: Sequence[object], **options: Any) -> bytes:
     done = subprocess.run(
         [str(word) for word in words], capture_output=True, check=False, **options
     )
@@ -206,14 +296,13 @@ def children(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> float:
-    """MiB of a process and all below it."""
+    """MiB of a process and all below it; pages that several share are counted once."""
     total = 0.0
     with contextlib.suppress(OSError, ValueError):
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        total = pages * os.sysconf("SC_PAGE_SIZE") / MIB
-    tasks = Path(f"/proc/{pid}/task")
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total = int(text.partition("Pss:")[2].split()[0]) / 1024
     with contextlib.suppress(OSError):
-        for task in tasks.iterdir():
+        for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
                 for child in (task / "children").read_text().split():
                     total += resident(int(child))
@@ -424,24 +513,18 @@ def binaries() -> Path:
 
 
 @contextmanager
-def s3() -> Iterator[str]:
-    """Moto's S3 server, with a bucket; its own CPU time is nobody's."""
+def s3(folder: Path) -> Iterator[str]:
+    """A server of the benchmark that speaks S3, so that no emulator's slowness is measured."""
+    folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", _MOTO],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+        [sys.executable, "-c", _STORE, str(folder)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.startswith("port"):
-            raise RuntimeError("the S3 server (moto) did not start")
-        endpoint = f"http://127.0.0.1:{line.split()[1]}"
-        import httpx
-
-        httpx.put(f"{endpoint}/backups").raise_for_status()
-        yield endpoint
+            raise RuntimeError("the S3 server did not start")
+        yield f"http://127.0.0.1:{line.split()[1]}"
     finally:
         process.kill()
         process.wait()
@@ -455,8 +538,9 @@ def rows_of(*, scale: int, rounds: int) -> tuple[list[Row], float]:
         "max_wal_size": "4GB",
         "max_connections": "50",
     }
-    with tempfile.TemporaryDirectory(prefix="insight-bench-") as folder, s3() as endpoint:
-        place = Path(folder)
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="insight-bench-")))
+        endpoint = stack.enter_context(s3(place / "s3"))
         place.chmod(0o755)
         home, work = place / "pg", place / "work"
         home.mkdir(mode=0o700)

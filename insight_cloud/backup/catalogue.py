@@ -255,7 +255,8 @@ class Catalogue:
         except BaseException:
             await asyncio.shield(self.store.delete([path]))
             raise
-        await self.store.delete([self.path(manifest.id, RUNNING)])
+        with contextlib.suppress(InsightError):  # it is published: a mark too many does no harm
+            await self.store.delete([self.path(manifest.id, RUNNING)])
 
     async def _confirm(self, manifest: Manifest, encoded: bytes) -> None:
         if await self.manifest_bytes(manifest.id) != encoded:

@@ -293,6 +293,19 @@ async def tables(link: Link) -> tuple[Located, ...]:
     return tuple(Located(**row) for row in await link.rows(_TABLES))
 
 
+async def analysable(link: Link) -> list[sql.Identifier]:
+    """What has statistics, the largest first."""
+    return [sql.Identifier(row["schema"], row["name"]) for row in await link.rows(_ANALYSABLE)]
+
+
+_ANALYSABLE: LiteralString = """
+select n.nspname::text as schema, c.relname::text as name
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'm', 'p') and c.relpersistence <> 't'
+   and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'
+ order by c.relpages desc, 1, 2
+"""
+
 _SERVER: LiteralString = """
 select current_setting('server_version') as version,
        current_setting('server_version_num')::int as version_number,

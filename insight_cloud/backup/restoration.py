@@ -7,6 +7,7 @@ is one transaction of two renames; the old database is kept under another name.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import LiteralString
@@ -20,6 +21,7 @@ from insight_cloud.backup.manifest import Manifest
 from insight_cloud.backup.postgres import Link
 from insight_cloud.backup.programs import Programs
 from insight_cloud.backup.staged import maintenance, staged
+from insight_cloud.backup.tasks import together
 from insight_cloud.core.errors import Conflict, Corrupt, Refused
 from insight_cloud.core.plan import Change, Plan
 from insight_cloud.core.report import stopwatch
@@ -211,7 +213,7 @@ async def restore(
                 await load.fill(
                     backup, url, name, programs=programs, parallel=parallel, report=report
                 )
-                await _judge(url, name, backup)
+                await _judge(url, name, backup, parallel)
                 roles = {
                     row["name"]
                     for row in await link.rows("select rolname::text as name from pg_roles")
@@ -226,12 +228,20 @@ async def _create_roles(link: Link, roles: tuple[str, ...]) -> None:
         await link.rows(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
 
 
-async def _judge(url: str, database: str, backup: Opened) -> None:
+async def _judge(url: str, database: str, backup: Opened, parallel: int) -> None:
     async with postgres.connected(url, database=database) as link:
         problems = await load.compare(link, backup.manifest)
         if problems:
             raise Corrupt(f"what was restored differs from the backup: {'; '.join(problems[:5])}")
-        await link.rows("analyze")
+        waiting = deque(await postgres.analysable(link))
+    # A database without statistics is so slow that one could think it were broken.
+    await together(*(_analyze(url, database, waiting) for _ in range(parallel)))
+
+
+async def _analyze(url: str, database: str, waiting: deque[sql.Identifier]) -> None:
+    async with postgres.connected(url, database=database) as link:
+        while waiting:
+            await link.rows(sql.SQL("analyze {}").format(waiting.popleft()))
 
 
 async def _swap(link: Link, name: str, target: Target) -> str | None:
