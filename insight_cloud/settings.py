@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from insight_cloud.assets.settings import AssetsSettings
+from insight_cloud.backup.settings import BackupSettings
 from insight_cloud.cache.settings import CacheSettings
 from insight_cloud.cdn.settings import CdnSettings
 from insight_cloud.core.errors import SettingsError
@@ -184,6 +185,7 @@ class Settings(_Section):
     edge: EdgeSettings = EdgeSettings()
     storage: StorageSettings = StorageSettings()
     cdn: CdnSettings = CdnSettings()
+    backup: BackupSettings = BackupSettings()
     notify: NotifySettings = NotifySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     client: ClientSettings = ClientSettings()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from insight_cloud import cache, cdn, ratelimit, tls
+from insight_cloud import backup, cache, cdn, ratelimit, tls
 from insight_cloud.core import sigv4
-from insight_cloud.core.errors import SettingsError
-from insight_cloud.core.storage import Credentials, open_store
-from insight_cloud.database import Pool, SlowQueries, embedded
+from insight_cloud.core.errors import Missing, SettingsError, Unavailable
+from insight_cloud.core.storage import Attributes, Credentials, Store, open_store
+from insight_cloud.database import Pool, SlowQueries, conninfo, embedded
 from insight_cloud.notify import Apprise, Channel, Mail, Message, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Components",
     "Limits",
+    "announcer",
+    "backups",
     "certificate_keeper",
     "certificate_store",
     "channels",
@@ -35,6 +38,7 @@ __all__ = [
     "database_directory",
     "database_url",
     "edge_tiers",
+    "fresh_server",
     "limit_store",
     "limits",
     "notifier",
@@ -408,3 +412,149 @@ def _mail(settings: Settings, host: str) -> Mail:
         username=notify.smtp_username,
         password=None if password is None else password.get_secret_value(),
     )
+
+
+@asynccontextmanager
+async def backups(
+    settings: Settings,
+    *,
+    url: str | None = None,
+    name: str | None = None,
+    stores: Sequence[str] = (),
+    database: bool = True,
+) -> AsyncIterator[backup.Job]:
+    """Yield what is to be backed up, and where to; what is given goes before the settings.
+
+    Without `database` nothing is connected to and no server started: enough to look at what
+    the stores hold.
+    """
+    wanted = settings.backup
+    async with AsyncExitStack() as stack:
+        if url is None:
+            url = await stack.enter_async_context(_backup_source(settings, running=database))
+        source = conninfo.build(
+            url,
+            application_name="insight backup",
+            connect_timeout_seconds=10,
+            statement_timeout_seconds=0,
+            pgbouncer=False,
+        )
+        credentials = store_credentials(settings)
+        attributes = {}
+        for address in stores or wanted.stores or (backup_directory().as_uri(),):
+            store = open_store(address, credentials, private=True)
+            attributes[await stack.enter_async_context(store)] = _kept_as(settings, store)
+        yield backup.Job(
+            name or wanted.name or backup.name_of(source),
+            source,
+            tuple(attributes),
+            programs=backup.Programs(wanted.programs or None, plain=_wheel_programs()),
+            lock=_backup_lock(settings),
+            identity=_backup_identity(settings),
+            attributes=attributes,
+            policy=_backup_policy(settings),
+            level=wanted.level,
+            lock_seconds=wanted.lock_seconds,
+            parallel=wanted.parallel or backup.usual_parallel(),
+        )
+
+
+@asynccontextmanager
+async def _backup_source(settings: Settings, *, running: bool) -> AsyncIterator[str]:
+    if not running and settings.database.url is None:
+        yield "postgresql:///insight"
+        return
+    async with database_url(settings) as url:
+        yield url
+
+
+def backup_directory() -> Path:
+    """Return where backups lie when no store is set."""
+    return database_directory(Settings()).parent / "backups"
+
+
+def _kept_as(settings: Settings, store: Store) -> Attributes:
+    wanted = settings.backup
+    classes = {
+        "s3": wanted.s3_storage_class,
+        "az": wanted.azure_tier,
+        "gs": wanted.gcs_storage_class,
+    }
+    return Attributes(storage_class=classes.get(store.url.partition(":")[0], ""))
+
+
+def _backup_lock(settings: Settings) -> backup.Lock | None:
+    wanted = settings.backup
+    if not wanted.recipients and wanted.passphrase is None:
+        return None
+    return backup.Lock(
+        wanted.recipients,
+        passphrase=None if wanted.passphrase is None else _secret(wanted.passphrase),
+    )
+
+
+def _backup_identity(settings: Settings) -> backup.Identity | None:
+    wanted = settings.backup
+    if wanted.identity_file is None and wanted.passphrase is None:
+        return None
+    try:
+        keys = wanted.identity_file.read_text("utf-8") if wanted.identity_file else ""
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"cannot read the identity file {wanted.identity_file}: {error}"
+        ) from error
+    return backup.Identity(keys, passphrase=_secret(wanted.passphrase) or None)
+
+
+def _backup_policy(settings: Settings) -> backup.Policy:
+    wanted = settings.backup
+    return backup.Policy(
+        {
+            "daily": wanted.keep_daily_days,
+            "weekly": wanted.keep_weekly_days,
+            "monthly": wanted.keep_monthly_days,
+            "manual": wanted.keep_manual_days,
+        },
+        wanted.keep_at_least,
+    )
+
+
+def _wheel_programs() -> tuple[Path, ...]:
+    """The embedded server's programs, which can do everything but TLS."""
+    try:
+        return (embedded.binaries(),)
+    except Missing:
+        return ()
+
+
+@asynccontextmanager
+async def fresh_server() -> AsyncIterator[str]:
+    """Yield the URL of a new, empty server that is gone afterwards: for drills."""
+    with tempfile.TemporaryDirectory(prefix="insight-drill-") as directory:
+        async with embedded.server(Path(directory) / "postgres") as url:
+            yield url
+
+
+def announcer(settings: Settings) -> backup.Announcer:
+    """Return who hears how backups went."""
+    ping = settings.backup.ping_url
+    return backup.Announcer(
+        _notify(settings),
+        None if ping is None else ping.get_secret_value(),
+        successes=settings.backup.notify_success,
+    )
+
+
+def _notify(settings: Settings) -> backup.Notify | None:
+    if not channels(settings):
+        return None
+
+    async def notify(event: str, subject: str, detail: str) -> None:
+        severity: Severity = "error" if event == "failed" else "info"
+        message = Message(subject, detail, severity=severity, source=f"backup.{event}")
+        async with notifier(settings) as sender:
+            report = await sender.send(message)
+        if report.failed:
+            raise Unavailable("; ".join(check.detail for check in report.failed))
+
+    return notify
