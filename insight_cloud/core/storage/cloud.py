@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import re
+import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -64,6 +67,7 @@ _READ_AHEAD = 2
 _DELETE_BATCH = 1_000  # of one S3 request
 _DELETES_AT_ONCE = 16
 _ABORT_SECONDS = 15.0
+_SETTLE_SECONDS = 0.2
 
 _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[InsightError], str], ...] = (
     ((FileNotFoundError, foreign.NotFoundError), Missing, "there is no such object"),
@@ -257,6 +261,7 @@ class Cloud(Store):
             return self._etag(await asyncio.shield(sending))
         except asyncio.CancelledError:
             # Dropped, the upload would stay behind, paid for. A stream that fails ends it well.
+            _settling.set()
             feed.abandon()
             await asyncio.wait([sending], timeout=_ABORT_SECONDS)
             sending.cancel()
@@ -310,6 +315,11 @@ class Cloud(Store):
                 return await call()
         except InsightError:
             raise
+        except (asyncio.CancelledError, TimeoutError) as error:
+            _settling.set()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise self._explain(path, error) from None
         except Exception as error:  # noqa: BLE001 - theirs have no common parent
             raise self._explain(path, error) from None  # theirs may repeat a signed URL
 
@@ -337,6 +347,21 @@ class Cloud(Store):
         if status is not None and status < 500 and status not in {408, 429}:
             return Refused(f"{self.url}: {path!r}: {answered}; this will not succeed later")
         return Unavailable(f"{self.url}: {path!r}: {answered}; try again later")
+
+
+_settling = threading.Event()
+"""A request was given up: the library's threads may still hold what was to be sent."""
+
+
+@atexit.register
+def _let_them_settle() -> None:
+    """Give the library's threads the moment that they need to let go of Python's objects.
+
+    A thread that does so while the interpreter is taken down aborts the process, whose exit
+    status is then another one than it should be: seen in one of sixty interruptions.
+    """
+    if _settling.is_set():
+        time.sleep(_SETTLE_SECONDS)
 
 
 def open_cloud(address: Address, credentials: Credentials, limits: Limits) -> Cloud:
