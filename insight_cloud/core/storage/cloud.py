@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import re
-import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +26,7 @@ from insight_cloud.core.errors import (
     SettingsError,
     Unavailable,
 )
-from insight_cloud.core.storage import azure
+from insight_cloud.core.storage import azure, settle
 from insight_cloud.core.storage.address import Address
 from insight_cloud.core.storage.feed import Feed, first_bytes
 from insight_cloud.core.storage.s3_uploads import Uploads
@@ -67,7 +64,6 @@ _READ_AHEAD = 2
 _DELETE_BATCH = 1_000  # of one S3 request
 _DELETES_AT_ONCE = 16
 _ABORT_SECONDS = 15.0
-_SETTLE_SECONDS = 0.2
 
 _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[InsightError], str], ...] = (
     ((FileNotFoundError, foreign.NotFoundError), Missing, "there is no such object"),
@@ -261,7 +257,7 @@ class Cloud(Store):
             return self._etag(await asyncio.shield(sending))
         except asyncio.CancelledError:
             # Dropped, the upload would stay behind, paid for. A stream that fails ends it well.
-            _settling.set()
+            settle.given_up()
             feed.abandon()
             await asyncio.wait([sending], timeout=_ABORT_SECONDS)
             sending.cancel()
@@ -316,7 +312,7 @@ class Cloud(Store):
         except InsightError:
             raise
         except (asyncio.CancelledError, TimeoutError) as error:
-            _settling.set()
+            settle.given_up()
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise self._explain(path, error) from None
@@ -347,21 +343,6 @@ class Cloud(Store):
         if status is not None and status < 500 and status not in {408, 429}:
             return Refused(f"{self.url}: {path!r}: {answered}; this will not succeed later")
         return Unavailable(f"{self.url}: {path!r}: {answered}; try again later")
-
-
-_settling = threading.Event()
-"""A request was given up: the library's threads may still hold what was to be sent."""
-
-
-@atexit.register
-def _let_them_settle() -> None:
-    """Give the library's threads the moment that they need to let go of Python's objects.
-
-    A thread that does so while the interpreter is taken down aborts the process, whose exit
-    status is then another one than it should be: seen in one of sixty interruptions.
-    """
-    if _settling.is_set():
-        time.sleep(_SETTLE_SECONDS)
 
 
 def open_cloud(address: Address, credentials: Credentials, limits: Limits) -> Cloud:
