@@ -297,10 +297,15 @@ def site(settings: Settings) -> cdn.Site | cdn.Workers:
             keep=wanted.keep,
             api=settings.edge.api_url,
         )
+    purgers = [one for one in (cloudflare_caches(settings), cloudfront(settings)) if one]
+    if purgers and not wanted.base_url:
+        raise SettingsError(
+            'set cdn.base_url, so that copies in caches can be purged, or cdn.purge = "off"'
+        )
     return cdn.Site(
         open_store(wanted.target, _site_credentials(settings)),
         base_url=wanted.base_url,
-        purgers=[one for one in (cloudflare_caches(settings), cloudfront(settings)) if one],
+        purgers=purgers,
         keep=wanted.keep,
         at_once=wanted.at_once,
     )

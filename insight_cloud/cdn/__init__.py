@@ -6,17 +6,20 @@ print(site.plan(wanted, await site.read(), now()).changes)  # a dry run
 await deploy(site, wanted, now(), notify=tell)  # after which the plan is empty
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from insight_cloud.cdn.cloudflare import Cloudflare
-from insight_cloud.cdn.cloudfront import CloudFront
-from insight_cloud.cdn.deploy import Notify, Target, deploy
-from insight_cloud.cdn.files import File, Rules, read_build
-from insight_cloud.cdn.plan import Deployment, plan, urls
-from insight_cloud.cdn.record import Record, now
 from insight_cloud.cdn.settings import CdnSettings
-from insight_cloud.cdn.site import Found, Outcome, Purger, Site
-from insight_cloud.cdn.workers import Workers
+from insight_cloud.core import later
+
+if TYPE_CHECKING:
+    from insight_cloud.cdn.cloudflare import Cloudflare
+    from insight_cloud.cdn.cloudfront import CloudFront
+    from insight_cloud.cdn.delivery import Notify, Target, deploy
+    from insight_cloud.cdn.deployment import Deployment, plan, urls
+    from insight_cloud.cdn.files import File, Rules, read_build
+    from insight_cloud.cdn.record import Record, now
+    from insight_cloud.cdn.site import Found, Outcome, Purger, Site
+    from insight_cloud.cdn.workers import Workers
 
 __all__ = [
     "CdnSettings",
@@ -39,3 +42,17 @@ __all__ = [
     "read_build",
     "urls",
 ]
+
+__getattr__ = later.names(
+    __name__,
+    {
+        "cloudflare": "Cloudflare",
+        "cloudfront": "CloudFront",
+        "delivery": "Notify Target deploy",
+        "deployment": "Deployment plan urls",
+        "files": "File Rules read_build",
+        "record": "Record now",
+        "site": "Found Outcome Purger Site",
+        "workers": "Workers",
+    },
+)

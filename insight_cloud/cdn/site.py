@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from insight_cloud.cdn.deployment import Deployment, plan
 from insight_cloud.cdn.files import CONTROL, File, send
-from insight_cloud.cdn.plan import Deployment, plan
 from insight_cloud.cdn.record import EMPTY, RECORD, Record, decode, encode, known
 from insight_cloud.core.errors import Conflict, InsightError, Missing
 from insight_cloud.core.report import Check, stopwatch
@@ -106,7 +106,7 @@ class Site:
         return Found(record, etag, sizes)
 
     def plan(self, wanted: Iterable[File], found: Found, now: datetime) -> Deployment:
-        """Say what a deployment would do; see `plan.plan`."""
+        """Say what a deployment would do; see `deployment.plan`."""
         return plan(
             wanted, found.record, found.sizes or {}, now, keep=self._keep, base_url=self._base_url
         )

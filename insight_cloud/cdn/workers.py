@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 
 from insight_cloud.cdn.cloudflare import API, call
+from insight_cloud.cdn.deployment import Deployment, plan
 from insight_cloud.cdn.files import IMMUTABLE, File, send
-from insight_cloud.cdn.plan import Deployment, plan
 from insight_cloud.cdn.record import RECORD, Known, decode, encode
 from insight_cloud.cdn.site import Found, Outcome, Progress
 from insight_cloud.core.errors import Corrupt, Refused, SettingsError, TooLarge, Unavailable

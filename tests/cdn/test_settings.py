@@ -78,6 +78,7 @@ def test_a_target_may_have_its_own_key() -> None:
         ({"cdn": {"target": "s3://bucket"}}, "AWS_ACCESS_KEY_ID"),
         ({"cdn": {"target": "workers://x"}}, "CLOUDFLARE_API_TOKEN"),
         ({"cdn": {"target": "workers://x"}, "edge": EDGE}, "base_url"),
+        ({"cdn": {"target": "file:///x"}, "edge": EDGE}, "base_url"),
         (
             {"cdn": {"target": "file:///x", "cloudfront_distribution": "E2QWRUHAPOMQZL"}},
             "AWS_ACCESS_KEY_ID",

@@ -15,14 +15,17 @@ Faults = Literal["503", "reset", "hang", "cut"]
 
 
 class Proxy:
-    """Forwards one request a connection; every n-th meets a fault instead."""
+    """Forwards one request a connection; every n-th, or only the n-th, meets a fault instead."""
 
-    def __init__(self, upstream: str, every: Mapping[int, Faults]) -> None:
+    def __init__(
+        self, upstream: str, every: Mapping[int, Faults], only: Mapping[int, Faults]
+    ) -> None:
         parts = urlsplit(upstream)
         assert parts.hostname is not None
         assert parts.port is not None
         self._upstream = (parts.hostname, parts.port)
         self._every = every
+        self._only = only
         self.url = ""
         self.requests = 0
         self.faults = 0
@@ -43,7 +46,9 @@ class Proxy:
         self.seen += head
         body = await reader.readexactly(_length(head))
         self.requests += 1
-        fault = next((f for n, f in self._every.items() if self.requests % n == 0), None)
+        fault = self._only.get(self.requests) or next(
+            (fault for n, fault in self._every.items() if self.requests % n == 0), None
+        )
         if fault is not None:
             self.faults += 1
         if fault == "503":
@@ -76,17 +81,18 @@ class Proxy:
 
 @asynccontextmanager
 async def faulty_proxy(
-    upstream: str, every: Mapping[int, Faults] | None = None
+    upstream: str,
+    every: Mapping[int, Faults] | None = None,
+    only: Mapping[int, Faults] | None = None,
 ) -> AsyncIterator[Proxy]:
-    """A proxy to `upstream`; `every={4: "reset"}` breaks each fourth request."""
-    proxy = Proxy(upstream, every or {})
+    """A proxy to `upstream`; `every={4: "reset"}` breaks each fourth request, `only` one."""
+    proxy = Proxy(upstream, every or {}, only or {})
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=2**20)
     proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield proxy
     finally:
         server.close()
-        server.close_clients() if hasattr(server, "close_clients") else None
 
 
 def _length(head: bytes) -> int:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from insight_cloud import cache, database, headers, ratelimit
+from insight_cloud import cache, cdn, database, headers, ratelimit
 
 _HEAVY = ("redis", "httpx", "psycopg", "fastapi")
 
@@ -21,7 +21,7 @@ def test_reading_the_settings_imports_no_library_of_a_component() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("package", [cache, database, headers, ratelimit])
+@pytest.mark.parametrize("package", [cache, cdn, database, headers, ratelimit])
 def test_every_name_that_is_offered_is_there(package: object) -> None:
     for name in package.__all__:  # type: ignore[attr-defined]
         assert getattr(package, name) is not None

@@ -26,7 +26,7 @@ from insight_cloud.core.errors import (
     SettingsError,
     Unavailable,
 )
-from insight_cloud.core.storage import azure
+from insight_cloud.core.storage import azure, settle
 from insight_cloud.core.storage.address import Address
 from insight_cloud.core.storage.feed import Feed, first_bytes
 from insight_cloud.core.storage.s3_uploads import Uploads
@@ -257,6 +257,7 @@ class Cloud(Store):
             return self._etag(await asyncio.shield(sending))
         except asyncio.CancelledError:
             # Dropped, the upload would stay behind, paid for. A stream that fails ends it well.
+            settle.given_up()
             feed.abandon()
             await asyncio.wait([sending], timeout=_ABORT_SECONDS)
             sending.cancel()
@@ -310,6 +311,11 @@ class Cloud(Store):
                 return await call()
         except InsightError:
             raise
+        except (asyncio.CancelledError, TimeoutError) as error:
+            settle.given_up()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise self._explain(path, error) from None
         except Exception as error:  # noqa: BLE001 - theirs have no common parent
             raise self._explain(path, error) from None  # theirs may repeat a signed URL
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
+from insight_cloud.cdn.deployment import Deployment
 from insight_cloud.cdn.files import File
-from insight_cloud.cdn.plan import Deployment
 from insight_cloud.cdn.site import Found, Outcome, Progress
 from insight_cloud.core.errors import InsightError
 

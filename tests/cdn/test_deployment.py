@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from insight_cloud.cdn import File, Record, plan, urls
-from insight_cloud.cdn.plan import Deployment
+from insight_cloud.cdn.deployment import Deployment
 from insight_cloud.cdn.record import EMPTY, decode, encode
 from insight_cloud.core.storage import Attributes
 from tests.cdn.sites import NOW
