@@ -10,11 +10,11 @@ from datetime import date
 from insight_cloud.edge import Simulator, Tier, compile_file, default, of_items, read_file, routes
 from insight_cloud.edge.samples import Samples
 
-DOCUMENT = {"paths": {path: {"get": {}} for path in ("/api/me", "/wp-admin", "/blog/{slug}")}}
+PATHS = ("/api/me", "/wp-admin", "/blog/{slug}")
 
 
 async def app(scope, receive, send):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001 - a plain ASGI application
-    paths = json.dumps(DOCUMENT).encode()
+    paths = json.dumps({"paths": {path: {"get": {}} for path in PATHS}}).encode()
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": paths})

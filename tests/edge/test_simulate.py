@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from insight_cloud.edge import Request
 from insight_cloud.edge.simulate import Response, Simulator, normalized
 
-FIREWALL = "http_request_firewall_custom"
-CACHE = "http_request_cache_settings"
+FIREWALL: Final = "http_request_firewall_custom"
+CACHE: Final = "http_request_cache_settings"
 
 
 def _rule(name: str, action: str, expression: str = "ssl", **more: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_the_last_cache_rule_has_the_say_for_each_setting_by_itself() -> None:
         _cache("short", "ssl", browser_ttl={"mode": "override_origin", "default": 60}),
         _cache("api", 'starts_with(http.request.uri.path, "/api/")', cache=False),
     ]
-    simulator = Simulator({CACHE: rules})  # type: ignore[dict-item]
+    simulator = Simulator({CACHE: rules})
     verdict = simulator.judge(Request())
     assert (verdict.cache, verdict.edge_seconds, verdict.browser_seconds) == (
         "cache",
