@@ -4,15 +4,17 @@ python edge_rules.py
 """
 
 import asyncio
+import json
 from datetime import date
 
 from insight_cloud.edge import Simulator, Tier, compile_file, default, of_items, read_file, routes
 from insight_cloud.edge.samples import Samples
 
+PATHS = ("/api/me", "/wp-admin", "/blog/{slug}")
+
 
 async def app(scope, receive, send):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001 - a plain ASGI application
-    gets = b'{"/api/me": {"get": {}}, "/wp-admin": {"get": {}}, "/blog/{slug}": {"get": {}}}'
-    paths = b'{"paths": ' + gets + b"}"
+    paths = json.dumps({"paths": {path: {"get": {}} for path in PATHS}}).encode()
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": paths})

@@ -33,8 +33,8 @@ def stand_in(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     work.mkdir(parents=True)
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "insight_cloud.cli"),
-            *("edge", "fake", "--write", "insight.toml", "--port", "0"),
+            *(sys.executable, "-m", "insight_cloud.cli", "edge"),
+            *("fake", "--write", "insight.toml", "--port", "0"),
         ],
         cwd=work,
         env={"PATH": os.environ["PATH"], "HOME": str(work.parent), "LC_ALL": "C.UTF-8"},

@@ -33,7 +33,7 @@ def test_every_field_is_there_and_what_only_the_edge_knows_is_unknown() -> None:
         ({"url": "https://example.com:99999/"}, "is no URL"),
         ({"url": "https://[::1/"}, "is no URL"),
         ({"url": "https://example.com/" + "a" * 20_000}, "at most"),
-        ({"known": {"ip.src.contry": "DE"}}, "there is no field"),
+        ({"known": {"ip.src.countri": "DE"}}, "there is no field"),
         ({"known": {"ip.src": "300.1.1.1"}}, "is no IP address"),
         ({"known": {"cf.client.bot": 1}}, "is no Boolean"),
         ({"known": {"cf.waf.score": True}}, "is no Integer"),

@@ -353,7 +353,7 @@ VECTORS: list[tuple[str, Cases]] = [
     ),
     ('lookup_json_integer(http.request.body.raw, "a") == 1', [(body('{"a": true}'), F)]),
     # -- functions -----------------------------------------------------------------------------
-    ('lower(http.request.uri.path) eq "/abc"', {"/ABC": T, "/abc": T, "/abd": F}),
+    ('lower(http.request.uri.path) eq "/abc"', {"/ABC": T, "/abc": T, "/abx": F}),
     ('upper(http.request.uri.path) eq "/ABC"', {"/aBc": T, "/ab": F}),
     ('lower(http.host) == "www.cloudflare.com"', {"https://www.cloudflare.com/": T}),
     ('lower(http.user_agent) eq "É"', [(head(("User-Agent", "É")), T)]),
