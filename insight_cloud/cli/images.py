@@ -42,6 +42,7 @@ def _choices(function: Any) -> Any:
             type=click.Choice(["thumbnail", "standard", "high"]),
             default="standard",
             show_default=True,
+            help="60, 75 or 85 as WebP counts; the other formats look alike.",
         ),
         json_option,
     )
