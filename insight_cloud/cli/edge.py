@@ -275,7 +275,13 @@ def test(
 
 
 @command.command(epilog=statuses(4))
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8787,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--zone", default="example.com", show_default=True, help="The zone's name.")
 @click.option(
     "--plan",

@@ -203,7 +203,13 @@ def grade(
 
 
 @command.command(epilog=statuses(3, 4, 6))
-@click.option("--reason", type=click.Choice(tuple(_REASONS)), default="unspecified")
+@click.option(
+    "--reason",
+    type=click.Choice(tuple(_REASONS)),
+    default="unspecified",
+    show_default=True,
+    help="What the authority is told.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_config
 def revoke(config: Path | None, *, reason: str, yes: bool) -> None:

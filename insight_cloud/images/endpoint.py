@@ -11,19 +11,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from insight_cloud.core.asgi import Receive, Scope, Send, send_problem
 from insight_cloud.core.errors import InsightError, Invalid, RateLimited, Refused, Unavailable
 from insight_cloud.images import variants
 from insight_cloud.images.hot import Answer, Hot, answer
-from insight_cloud.images.remote import Remote
 from insight_cloud.images.signature import Signer
 from insight_cloud.images.sources import Found, Mounts
 from insight_cloud.images.store import Store
 from insight_cloud.images.variants import Format, Variant
 from insight_cloud.images.workers import ENCODER, Workers
+
+if TYPE_CHECKING:
+    from insight_cloud.images.remote import Remote
 
 __all__ = ["Images", "Stats", "digest"]
 
