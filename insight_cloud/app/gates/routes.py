@@ -43,7 +43,7 @@ class NewCondition(_Body):
     metric: Metric
     severity: list[Severity] = Field(default_factory=list, max_length=5)
     category: Category | None = None
-    most: int = Field(default=0, ge=0, le=2**31 - 1)
+    most: int = Field(default=0, strict=True, ge=0, le=2**31 - 1)
     grade: Letter | None = None
 
     @property

@@ -40,7 +40,9 @@ class ProjectChange(_Body):
     name: str | None = Field(default=None, min_length=1, max_length=NAME_LIMIT)
     default_branch: str | None = Field(default=None, min_length=1, max_length=200)
     public_badge: bool | None = Field(
-        default=None, description="Whether everybody may see the verdict about its branches."
+        default=None,
+        strict=True,
+        description="Whether everybody may see the verdict about its branches.",
     )
 
 

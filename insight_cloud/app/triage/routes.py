@@ -43,7 +43,7 @@ class IssueFilter(_Body):
     rule: _Text
     path: _Text
     q: _Text
-    suppressed: bool = False
+    suppressed: bool = Field(default=False, strict=True)
     muted: Muted | None = None
     new_in: UUID | None = None
     fixed_in: UUID | None = None
