@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import brotli  # type: ignore[import-untyped]  # no types
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -62,6 +64,8 @@ def receiving(answer: Callable[[bytes], bytes] = nothing) -> Iterator[Receiver]:
                 return
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
+            elif self.headers.get("content-encoding") == "br":
+                body = brotli.decompress(body)
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.received.append(Received(self.path, headers, body))
             content = answer(body)
