@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -259,42 +255,3 @@ def test_one_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch, acme: Pebble
     by_pebble(monkeypatch, acme)
     with Store(home / "certificates").locked():
         assert isinstance(run("issue").exception, Conflict)
-
-
-def test_interrupted_it_leaves_no_challenge_and_can_go_on(
-    home: Path, monkeypatch: pytest.MonkeyPatch, acme: Pebble
-) -> None:
-    """Ctrl-C while the authority thinks: the next run is not hindered by anything."""
-    by_pebble(monkeypatch, acme)
-    slow: list[str] = []
-
-    def fault(_: str, path: str) -> Answer | None:
-        if path.startswith("/authZ/") and (home / "certificates/challenges").exists():
-            slow.append(path)
-            time.sleep(0.2)
-            waiting = json.dumps(
-                {
-                    "status": "pending",
-                    "identifier": {"type": "dns", "value": "a.example"},
-                    "challenges": [],
-                }
-            ).encode()
-            kinds = (("Content-Type", "application/json"), ("Replay-Nonce", "bm9uY2U"))
-            return Answer(200, waiting, kinds) if len(slow) > 2 else None
-        return None
-
-    acme.front.fault = fault
-    process = subprocess.Popen(
-        [sys.executable, "-m", "insight_cloud.cli", "tls", "issue"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    limit = time.monotonic() + 60
-    while len(slow) < 4 and time.monotonic() < limit:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, said.strip().splitlines()[-1]) == (130, "insight: interrupted")
-    assert list((home / "certificates/challenges").iterdir()) == []
-    acme.front.fault = lambda *_: None
-    assert run("issue").exit_code == 0
