@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -219,6 +221,30 @@ async def test_an_order_that_never_ends_is_given_up(tmp_path: Path, acme: Pebble
     async with answering(store, acme):
         with pytest.raises(Unavailable, match="did not finish"):
             await client.issue(Wanted(("a.example",)), replaces=None)
+    assert list(store.challenges.iterdir()) == []
+
+
+async def test_an_interrupted_order_leaves_no_challenge_behind(
+    tmp_path: Path, acme: Pebble
+) -> None:
+    """Ctrl-C cancels the order while the authority is being asked to look."""
+    store, asked, go_on = Store(tmp_path), threading.Event(), threading.Event()
+
+    def fault(_: str, path: str) -> None:
+        if path.startswith("/chalZ/"):
+            asked.set()
+            go_on.wait(20)
+
+    acme.front.fault = fault
+    order = asyncio.create_task(authority(acme, store).issue(Wanted(("a.example",)), replaces=None))
+    try:
+        assert await asyncio.to_thread(asked.wait, 20)
+        assert len(list(store.challenges.iterdir())) == 1
+        order.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await order
+    finally:
+        go_on.set()
     assert list(store.challenges.iterdir()) == []
 
 
