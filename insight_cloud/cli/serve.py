@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from insight_cloud.cli._output import say, statuses
-from insight_cloud.core.errors import INTERRUPTED, Unavailable
+from insight_cloud.core.errors import INTERRUPTED, SettingsError, Unavailable
 
 if TYPE_CHECKING:
     from insight_cloud.settings import Settings
@@ -115,10 +115,15 @@ def _certificate(settings: Settings) -> Iterator[None]:
     from insight_cloud.tls import serving
 
     wanted, keeper = settings.tls, wiring.certificate_keeper(settings)
+    if not wanted.names and keeper.store.current() is None:
+        raise SettingsError(
+            "server.tls is on, but there is no certificate, and no name to get one for: "
+            'set tls.names = ["www.example.com"], or run `insight tls install`'
+        )
     plain = serving.PlainHttp(keeper.store, names=wanted.names, https_port=settings.server.port)
     http = serving.listen(wanted.http_host, wanted.http_port) if wanted.http_port else None
     with serving.beside(
-        keeper=keeper if wanted.names else None,
+        keeper=keeper if wanted.names or wanted.method == "custom" else None,
         http=http,
         plain=plain,
         minutes=wanted.renew_minutes,

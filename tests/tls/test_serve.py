@@ -182,3 +182,22 @@ def test_a_certificate_that_is_there_is_served_while_the_authority_is_away(tmp_p
         with serving(tmp_path, authority) as served:
             assert served.until_serial() == first
             assert Store(tmp_path / "certificates").history()[1:] == ()
+
+
+def test_without_a_certificate_and_a_name_it_does_not_start(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "insight_cloud.cli", "serve", "--port", "0"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "INSIGHT_SERVER__TLS": "true",
+            "INSIGHT_TLS__DIRECTORY": str(tmp_path / "certificates"),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "set tls.names" in done.stderr
