@@ -73,7 +73,8 @@ class Site:
             for number in range(COUNT)
         ]
         return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Thirty</title><link rel="icon" href="data:,">'
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Thirty</title>'
+            '<link rel="icon" href="data:,">'
             '<meta name="viewport" content="width=device-width">'
             f'<style nonce="n0nce">{_STYLE}</style></head>'
             f"<body><main>{''.join(shown)}</main></body></html>"
@@ -89,7 +90,7 @@ async def serving(folder: Path) -> AsyncIterator[str]:
         listener.bind(("127.0.0.1", 0))
         async with site.images:
             await site.prepare(workers)
-            config = uvicorn.Config(site, log_level="warning", lifespan="off")  # type: ignore[arg-type]  # its ASGI is the same
+            config = uvicorn.Config(site, log_level="warning", lifespan="off")
             server = uvicorn.Server(config)
             server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # the tests' own stay
             task = asyncio.create_task(server.serve(sockets=[listener]))
