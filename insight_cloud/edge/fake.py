@@ -50,6 +50,10 @@ DASHBOARD_RULE: Mapping[str, Any] = {
 }
 """A rule of somebody else, as rehearsals have one."""
 
+_PURGES: Mapping[str, str] = {
+    "/zones/{zone_id}/purge_cache": "hard",
+    "/zones/{zone_id}/invalidate_cache": "soft",
+}
 _MOST_BYTES = 4 * 1024 * 1024
 _SETTINGS: Mapping[str, Any] = {
     "0rtt": "off",
@@ -155,7 +159,10 @@ def settings_text(url: str) -> str:
 
 
 class Fake:
-    """The API with one zone in it. `calls` is what was asked, `flaws` what broke the schema."""
+    """The API with one zone in it. `calls` is what was asked, `flaws` what broke the schema.
+
+    `purged` are the purges of its caches: soft or hard, and what was named.
+    """
 
     def __init__(
         self,
@@ -176,6 +183,7 @@ class Fake:
         self.faults = list(faults)
         self.calls: list[tuple[str, str]] = []
         self.flaws: list[str] = []
+        self.purged: list[tuple[str, Any]] = []
         self.settings: dict[str, Any] = {
             name: copy.deepcopy(_SETTINGS[name]) if name in _SETTINGS else _first_value(name)
             for name in schema.settings()
@@ -322,6 +330,9 @@ class Fake:
             return self._setting(setting, body, write=write)
         if path in _OBJECTS:
             return self._object(_OBJECTS[path], body, write=write)
+        if path in _PURGES:
+            self.purged.append((_PURGES[path], body))
+            return _success({"id": ZONE})
         if path.endswith("/phases/{ruleset_phase}/entrypoint"):
             phase = found.variables["ruleset_phase"]
             return self._put(phase, body, dry_run=dry_run) if write else self._get(phase)

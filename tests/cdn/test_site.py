@@ -16,6 +16,7 @@ from insight_cloud.cdn import Cloudflare, Rules, Site
 from insight_cloud.cdn.record import RECORD
 from insight_cloud.core.errors import Conflict, Corrupt, Unavailable
 from insight_cloud.core.storage import Credentials, Store, open_store
+from insight_cloud.edge import fake as edge
 from tests.cdn.fronts import TOKEN, ZONE, CloudflareFront
 from tests.cdn.sites import NOW, Build, Watched, contents, deploy
 from tests.stores import Azurite, S3Server
@@ -223,6 +224,24 @@ async def test_the_purge_calls_are_exactly_the_changed_addresses(
         f"{BASE}/robots.txt",
     ]
     assert [kind for kind, _ in cloudflare.purged] == ["invalidate_cache"]
+
+
+async def test_a_rehearsal_with_the_edges_stand_in_sees_the_same_purges(
+    disk: Store, build: Build
+) -> None:
+    fake = edge.Fake()
+    async with edge.serve(fake) as api:
+        purger = Cloudflare(edge.TOKEN, edge.ZONE, api=api)
+        site = Site(disk, base_url=BASE, purgers=[purger])
+        await deploy(site, build.read())
+        build.write("docs/index.html", "changed")
+        await deploy(site, build.read())
+        await Cloudflare(edge.TOKEN, edge.ZONE, mode="hard", api=api).purge_tags(["docs"])
+    assert fake.purged == [
+        ("soft", {"files": [f"{BASE}/docs/index.html", f"{BASE}/docs/"]}),
+        ("hard", {"tags": ["docs"]}),
+    ]
+    assert fake.flaws == []
 
 
 async def test_a_purge_that_fails_is_made_up_for(disk: Store, build: Build) -> None:
