@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -369,6 +370,12 @@ async def _zone(settings: Settings, *, quiet: bool = True) -> AsyncIterator[Zone
         raise SettingsError(
             "CLOUDFLARE_API_TOKEN and CLOUDFLARE_ZONE_ID name the zone and open it; "
             "`insight edge token` lists what the token needs, `insight edge fake` needs none"
+        )
+
+    if not re.fullmatch("[0-9a-f]{32}", edge.zone_id):
+        raise SettingsError(
+            f"edge.zone_id is {edge.zone_id!r}: it is 32 hexadecimal digits, which the zone's "
+            "overview in the dashboard shows"
         )
 
     def progress(step: int, said: str) -> None:

@@ -18,9 +18,9 @@ class EdgeSettings(BaseModel):
 
     api_token: SecretStr | None = None
     """API token for this zone only; `insight edge token` lists what it must be allowed."""
-    zone_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    zone_id: str | None = None
     """Zone identifier, 32 hexadecimal digits."""
-    account_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    account_id: str | None = None
     """Account identifier, 32 hexadecimal digits; lists such as `$office` belong to it."""
     api_url: str = URL
     """Where the API is; another one for rehearsals with `insight edge fake`."""

@@ -292,6 +292,13 @@ def test_without_a_zone_it_says_what_is_needed(
     assert "CLOUDFLARE_API_TOKEN" in str(result.exception)
 
 
+def test_a_zone_that_is_no_identifier_is_told(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDFLARE_ZONE_ID", "example.com")
+    assert "32 hexadecimal digits" in rehearsal.fails(SettingsError, "read")
+
+
 def test_the_files_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
