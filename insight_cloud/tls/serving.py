@@ -269,7 +269,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def renewing(
-    keeper: Keeper, *, minutes: float, draw: Callable[[], float] = random.random
+    keeper: Keeper,
+    *,
+    minutes: float,
+    draw: Callable[[], float] = random.random,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Look at once, and then for ever at random moments, `minutes` apart on average.
 
@@ -278,7 +282,7 @@ async def renewing(
     while True:
         with contextlib.suppress(InsightError):  # noted and logged by the keeper
             await keeper.renew()
-        await asyncio.sleep(_until_next_look(keeper, minutes * 60 * (0.5 + draw())))
+        await sleep(_until_next_look(keeper, minutes * 60 * (0.5 + draw())))
 
 
 @contextlib.contextmanager

@@ -271,9 +271,7 @@ def test_it_renews_beside_the_server_and_ends_with_it(tmp_path: Path) -> None:
     assert "tls-beside" not in {t.name for t in threading.enumerate()}
 
 
-async def test_looks_are_at_random_moments_and_sooner_after_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_looks_are_at_random_moments_and_sooner_after_a_failure(tmp_path: Path) -> None:
     clock, slept = Clock(), list[float]()
     made = Authority(clock)
     keeper = Keeper(Store(tmp_path), made, Wanted(("a.example",)), now=clock)
@@ -284,11 +282,10 @@ async def test_looks_are_at_random_moments_and_sooner_after_a_failure(
         if len(slept) == 6:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
     made.failing = lambda _: Unavailable("down") if len(slept) < 2 else None
     draws = iter([0.0, 0.99, 0.5, 0.25, 0.1, 0.9])
     with contextlib.suppress(asyncio.CancelledError):
-        await serving.renewing(keeper, minutes=240, draw=lambda: next(draws))
+        await serving.renewing(keeper, minutes=240, draw=lambda: next(draws), sleep=sleep)
     assert slept[0] == pytest.approx(15 * 60, abs=1)
     assert slept[1] == pytest.approx(30 * 60, abs=1)
     assert slept[2:] == pytest.approx([240 * 60, 180 * 60, 144 * 60, 336 * 60])
