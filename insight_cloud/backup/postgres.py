@@ -233,7 +233,7 @@ async def _hold(link: Link, tables: Sequence[Located]) -> None:
 
 async def facts(link: Link) -> Facts:
     """Read everything that the manifest says about a database."""
-    server, at = await _server(link)
+    server, at = await server_of(link)
     return Facts(
         server=server,
         at=at,
@@ -247,7 +247,8 @@ async def facts(link: Link) -> Facts:
     )
 
 
-async def _server(link: Link) -> tuple[Server, datetime]:
+async def server_of(link: Link) -> tuple[Server, datetime]:
+    """Describe the server and the database, and say what time its clock shows."""
     (row,) = await link.rows(_SERVER)
     number = row["version_number"]
     locale = "daticulocale" if 150000 <= number < 170000 else "datlocale"

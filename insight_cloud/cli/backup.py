@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from insight_cloud.cli._backup_schedule import schedule
 from insight_cloud.cli._output import emit, json_option, say, statuses
 from insight_cloud.core.errors import (
     CHECK_FAILED,
@@ -126,6 +127,9 @@ def command() -> None:
     """
 
 
+command.add_command(schedule)
+
+
 # -- create ------------------------------------------------------------------------------------
 
 
@@ -145,9 +149,17 @@ def command() -> None:
 )
 @click.option("--plain", is_flag=True, help="One file of SQL, gzip -9, that needs no tool of ours.")
 @click.option("--digests", is_flag=True, help="Also hash the rows of every table.")
+@click.option("--prune", is_flag=True, help="Afterwards remove what the retention does not keep.")
 @json_option
 def create(
-    where: _Where, *, type_: Type | None, by_date: bool, plain: bool, digests: bool, as_json: bool
+    where: _Where,
+    *,
+    type_: Type | None,
+    by_date: bool,
+    plain: bool,
+    digests: bool,
+    prune: bool,
+    as_json: bool,
 ) -> None:
     """Back the database up into every store, and read it back from each.
 
@@ -161,6 +173,10 @@ def create(
     emit(_created(created), as_json=as_json, human=lambda: _show_created(created))
     if created.failures:
         raise _degraded(created)
+    if prune:
+        _, removed = asyncio.run(_prune(where, do_it=True))
+        for change in removed:
+            say(f"removed {change.target}  ({change.reason})")
 
 
 def _degraded(created: Created) -> InsightError:
@@ -176,7 +192,13 @@ async def _create(where: _Where, type_: Type, *, plain: bool, digests: bool) -> 
     announcer = wiring.announcer(settings)
     async with _announced(announcer, "The backup") as tell, where.job(settings) as job:
         with _progress() as report:
-            created = await create(job, type_, plain=plain, digests=digests, report=report)
+            created = await create(
+                job,
+                type_,
+                plain=plain,
+                digests=digests or settings.backup.digests,
+                report=report,
+            )
         if created.failures:
             await _tell(
                 announcer.failed(f"Backup of {job.name} is incomplete", str(_degraded(created)))
