@@ -29,6 +29,7 @@ __all__ = [
     "Components",
     "Limits",
     "announcer",
+    "archive_directory",
     "backup_writes",
     "backups",
     "certificate_keeper",
@@ -44,6 +45,7 @@ __all__ = [
     "limits",
     "notifier",
     "opened",
+    "server_uid",
     "site",
     "store_credentials",
 ]
@@ -477,6 +479,16 @@ async def _backup_source(settings: Settings, *, running: bool) -> AsyncIterator[
 def backup_directory() -> Path:
     """Return where backups lie when no store is set."""
     return database_directory(Settings()).parent / "backups"
+
+
+def archive_directory(settings: Settings) -> Path:
+    """Return where the archive keeps what is not in every store yet."""
+    return settings.backup.archive_directory or database_directory(settings).parent / "archive"
+
+
+def server_uid() -> int | None:
+    """Return who a recovered server runs as; None for ourselves."""
+    return embedded.SERVER_UID if os.geteuid() == 0 else None
 
 
 def backup_writes(settings: Settings) -> tuple[Path, ...]:

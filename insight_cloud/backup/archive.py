@@ -34,9 +34,11 @@ from insight_cloud.backup.staged import maintenance
 from insight_cloud.core.errors import Corrupt, Missing, Refused
 from insight_cloud.core.storage import Store
 
-__all__ = ["SLOT", "Archived", "Archiver", "Log", "folder", "segment_of"]
+__all__ = ["SEGMENT_BYTES", "SLOT", "Archived", "Archiver", "Log", "folder", "segment_of"]
 
 SLOT = "insight_backup"
+SEGMENT_BYTES = 16 * 1024 * 1024
+"""Of a cluster that was made without `initdb --wal-segsize`."""
 _SEGMENT = re.compile(r"[0-9A-F]{24}(\.partial)?|[0-9A-F]{8}\.history")
 _WHOLE = re.compile(r"[0-9A-F]{24}")
 _OBJECT = re.compile(

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from insight_cloud.backup import load
-from insight_cloud.backup.archive import Log, segment_of
+from insight_cloud.backup.archive import SEGMENT_BYTES, Log, segment_of
 from insight_cloud.backup.catalogue import Catalogue
 from insight_cloud.backup.child import in_thread
 from insight_cloud.backup.job import Job, Report
@@ -35,7 +35,6 @@ from insight_cloud.core.report import stopwatch
 
 __all__ = ["Recovered", "recover"]
 
-_SEGMENT_BYTES = 16 * 1024 * 1024
 _READY_SECONDS = 6 * 3600.0
 _BURIAL_SECONDS = 60.0
 _ENDED_EARLY = "recovery ended before configured recovery target was reached"
@@ -175,7 +174,7 @@ def _extract(source: Any, data: Path) -> None:
 async def _fetch(backup: Opened, log: Log, made: Path, job: Job) -> int:
     manifest = backup.manifest
     assert manifest.start_lsn is not None  # noqa: S101 - a base backup has one
-    first = segment_of(manifest.timeline or 1, manifest.start_lsn, _SEGMENT_BYTES)
+    first = segment_of(manifest.timeline or 1, manifest.start_lsn, SEGMENT_BYTES)
     (made / "wal").mkdir(mode=0o700)
     found = await log.fetch(first, made / "wal", job.identity)
     if not await asyncio.to_thread((made / "wal" / first).exists):

@@ -39,7 +39,7 @@ def jobs(
             writes=tuple(writes),
         )
         for type_, when in times.items()
-        if when
+        if when != "never"
     )
     if not made:
         raise SettingsError("no backup would ever be made: set backup.daily, weekly or monthly")
