@@ -25,7 +25,7 @@ def workflow() -> Any:
 
 def _schema(file: Path) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("check-jsonschema")
-    words = [program, "--builtin-schema", "vendor.github-workflows", file]
+    words = [str(program), "--builtin-schema", "vendor.github-workflows", str(file)]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
@@ -38,7 +38,7 @@ def test_it_follows_the_schema_of_workflows(tmp_path: Path) -> None:
 
 def test_zizmor_finds_nothing() -> None:
     program = Path(sys.executable).with_name("zizmor")
-    words = [program, "--offline", "--no-progress", "--persona=pedantic", FILE]
+    words = [str(program), "--offline", "--no-progress", "--persona=pedantic", str(FILE)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
