@@ -356,6 +356,7 @@ class Bench:
         self.work = work
         self.endpoint = endpoint
         self.wanted = server.sql(_SAME)
+        self.keys = 0
 
     def method(
         self,
@@ -445,7 +446,8 @@ class Bench:
         return row
 
     def ours(self, *, s3: bool) -> Row:
-        key = self.work / ("key" if s3 else "key-disk")
+        self.keys += 1
+        key = self.work / f"key-{self.keys}"
         insight = f"{sys.executable} -m insight_cloud.cli backup"
         store = "s3://backups/bench" if s3 else (self.work / "store").as_uri()
         recipient = run([sys.executable, "-m", "insight_cloud.cli", "backup", "new-key", key])
@@ -475,6 +477,7 @@ class Bench:
             check=True,
         )
         row.size = json.loads(listed.stdout)[0]["backups"][0]["stored_bytes"] / MIB
+        say(row)
         return row
 
     def _urls(self) -> tuple[str, str]:
@@ -572,6 +575,11 @@ def rows_of(*, scale: int, rounds: int) -> tuple[list[Row], float]:
 
 def _version(server: Server) -> str:
     return server.sql("show server_version").split()[0]
+
+
+def say(row: Row) -> None:
+    """Progress of a long run."""
+    print(f"... {row.name}: {row.wall:.1f} s, restore {row.restore or 0:.1f} s", file=sys.stderr)
 
 
 def _best(rows: list[Row]) -> Row:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from insight_cloud import backup, cache, cdn, ratelimit, tls
 from insight_cloud.core import sigv4
 from insight_cloud.core.errors import Missing, SettingsError, Unavailable
-from insight_cloud.core.storage import Attributes, Credentials, Store, open_store
+from insight_cloud.core.storage import Attributes, Credentials, Store, open_store, parse
 from insight_cloud.database import Pool, SlowQueries, conninfo, embedded
 from insight_cloud.notify import Apprise, Channel, Mail, Message, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
@@ -29,6 +29,8 @@ __all__ = [
     "Components",
     "Limits",
     "announcer",
+    "archive_directory",
+    "backup_writes",
     "backups",
     "certificate_keeper",
     "certificate_store",
@@ -43,6 +45,7 @@ __all__ = [
     "limits",
     "notifier",
     "opened",
+    "server_uid",
     "site",
     "store_credentials",
 ]
@@ -476,6 +479,25 @@ async def _backup_source(settings: Settings, *, running: bool) -> AsyncIterator[
 def backup_directory() -> Path:
     """Return where backups lie when no store is set."""
     return database_directory(Settings()).parent / "backups"
+
+
+def archive_directory(settings: Settings) -> Path:
+    """Return where the archive keeps what is not in every store yet."""
+    return settings.backup.archive_directory or database_directory(settings).parent / "archive"
+
+
+def server_uid() -> int | None:
+    """Return who a recovered server runs as; None for ourselves."""
+    return embedded.SERVER_UID if os.geteuid() == 0 else None
+
+
+def backup_writes(settings: Settings) -> tuple[Path, ...]:
+    """Return the directories that a backup writes into: the stores of this machine."""
+    addresses = settings.backup.stores or (backup_directory().as_uri(),)
+    local = [Path(parse(address).container) for address in addresses if address.startswith("file:")]
+    if settings.database.url is None:
+        local.append(database_directory(settings))
+    return tuple(local)
 
 
 def _kept_as(settings: Settings, store: Store) -> Attributes:

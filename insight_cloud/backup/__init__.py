@@ -16,6 +16,8 @@ from insight_cloud.core import later
 if TYPE_CHECKING:
     from insight_cloud.backup import pruning, state
     from insight_cloud.backup.announce import Announcer
+    from insight_cloud.backup.archive import Archiver, Log
+    from insight_cloud.backup.base import base
     from insight_cloud.backup.catalogue import Catalogue, Held, Holdings
     from insight_cloud.backup.creation import create
     from insight_cloud.backup.crypto import Identity, Lock, new_identity
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from insight_cloud.backup.load import Opened, opened
     from insight_cloud.backup.manifest import Manifest, Type, type_of_day
     from insight_cloud.backup.programs import Programs
+    from insight_cloud.backup.recovery import Recovered, recover
     from insight_cloud.backup.restoration import Restored, Target, inspect, restore
     from insight_cloud.backup.retention import Policy
     from insight_cloud.backup.verification import Level, verify
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Announcer",
+    "Archiver",
     "BackupSettings",
     "Catalogue",
     "Created",
@@ -42,15 +46,18 @@ __all__ = [
     "Job",
     "Level",
     "Lock",
+    "Log",
     "Manifest",
     "Notify",
     "Opened",
     "Policy",
     "Programs",
     "Progress",
+    "Recovered",
     "Restored",
     "Target",
     "Type",
+    "base",
     "create",
     "drill",
     "inspect",
@@ -58,6 +65,7 @@ __all__ = [
     "new_identity",
     "opened",
     "pruning",
+    "recover",
     "restore",
     "state",
     "type_of_day",
@@ -70,6 +78,8 @@ __getattr__ = later.names(
     {
         ".": "pruning state",
         "announce": "Announcer",
+        "archive": "Archiver Log",
+        "base": "base",
         "catalogue": "Catalogue Held Holdings",
         "creation": "create",
         "crypto": "Identity Lock new_identity",
@@ -78,6 +88,7 @@ __getattr__ = later.names(
         "load": "Opened opened",
         "manifest": "Manifest Type type_of_day",
         "programs": "Programs",
+        "recovery": "Recovered recover",
         "restoration": "Restored Target inspect restore",
         "retention": "Policy",
         "verification": "Level verify",

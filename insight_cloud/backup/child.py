@@ -70,7 +70,13 @@ def parameters(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def access(url: str, *, database: str | None = None, options: str = "") -> Iterator[Access]:
+def access(
+    url: str,
+    *,
+    database: str | None = None,
+    options: str = "",
+    application_name: str | None = None,
+) -> Iterator[Access]:
     """Files for one or more children; they vanish with the last process that has them open.
 
     `database` and `options` (settings of the session) replace and complete those of the URL.
@@ -83,6 +89,8 @@ def access(url: str, *, database: str | None = None, options: str = "") -> Itera
     password = found.pop("password", os.environ.get("PGPASSWORD", ""))
     if "service" in found:
         raise SettingsError("a database URL with service= is not supported: write it out")
+    if application_name is not None:
+        found["application_name"] = application_name
     found.setdefault("application_name", "insight backup")
     service = "[insight]\n" + "".join(f"{name}={value}\n" for name, value in found.items())
     if any("\n" in value for value in found.values()):
@@ -263,6 +271,9 @@ _MEANINGS: tuple[tuple[str, type[InsightError]], ...] = (
     ("does not exist", Conflict),
     ("permission denied", Refused),
     ("must be superuser", Refused),
+    ("can only write single tablespace to stdout", Refused),
+    ("no pg_hba.conf entry for replication", Refused),
+    ("all replication slots are in use", Refused),
     ("must be owner", Refused),
     ("password authentication failed", Refused),
 )

@@ -21,7 +21,7 @@ from insight_cloud.backup.tasks import both, together
 from insight_cloud.backup.writer import Created, Writer
 from insight_cloud.core.errors import Conflict
 
-__all__ = ["create"]
+__all__ = ["create", "packed", "undone"]
 
 _ATTEMPTS = 3
 
@@ -98,13 +98,13 @@ async def _attempt(job: Job, type_: Type, kind: Kind, *, digests: bool, report: 
             )
             await writer.publish(manifest)
         except BaseException:
-            await _undone(writer)
+            await undone(writer)
             raise
         await writer.tidy()
         return Created(manifest, writer.live, writer.failures, tuple(writer.cleaned))
 
 
-async def _undone(writer: Writer) -> None:
+async def undone(writer: Writer) -> None:
     """Remove what was written, also when the person who waits presses Ctrl-C once more."""
     undoing = asyncio.ensure_future(writer.abandon())
     while not undoing.done():
@@ -154,10 +154,10 @@ async def _part(
 ) -> Part:
     packer = writer.packer(part.name)
     async with Child(program.path, words, reach, stdout=True) as child:
-        return await writer.part(part, _stream(child, packer), packer)
+        return await writer.part(part, packed(child, packer), packer)
 
 
-async def _stream(child: Child, packer: Packer) -> AsyncIterator[bytes]:
+async def packed(child: Child, packer: Packer) -> AsyncIterator[bytes]:
     """The packed output; it ends well only if the program did."""
     async for piece in output(child, packer.update):
         yield piece

@@ -17,7 +17,7 @@ from insight_cloud.backup.crypto import Opener, Sealer
 from insight_cloud.backup.manifest import Part
 from insight_cloud.core.errors import Corrupt
 
-__all__ = ["Compression", "Packer", "Unpacker"]
+__all__ = ["Compression", "Packer", "Unpacker", "unzstd", "zstd"]
 
 Compression: TypeAlias = Literal["zstd", "gzip"]
 _PIECE_BYTES = 1024 * 1024
@@ -129,6 +129,25 @@ class Unpacker:
 
     def _fault(self, what: str) -> Corrupt:
         return Corrupt(f"part {self._part.name!r} is damaged: {what}")
+
+
+def zstd(data: bytes, level: int) -> bytes:
+    """Pack a small thing at once."""
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+
+
+def unzstd(data: bytes, limit_bytes: int) -> bytes:
+    """Unpack it.
+
+    Raises:
+        Corrupt: it was changed, or is larger than it may be.
+    """
+    try:
+        if not 0 <= zstandard.frame_content_size(data) <= limit_bytes:
+            raise Corrupt("zstd: it does not say its size, or is larger than it may be")
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise Corrupt(f"zstd: {error}") from error
 
 
 class _Zstd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from insight_cloud.core.errors import Conflict, InsightError, Missing, Refused, 
 __all__ = ["Facts", "Link", "Located", "Snapshot", "connected", "frozen"]
 
 _LOCK_KEY = 0x696E7369676874  # "insight": one backup of a database at a time
+_LOCK_ATTEMPTS = 20
+_LOCK_PAUSE_SECONDS = 0.1
 _SETTINGS = (
     # Text of values must not depend on who asks; nor may a time limit end a long count.
     "set statement_timeout = 0",
@@ -202,9 +205,16 @@ async def alone(url: str) -> AsyncIterator[None]:
         Conflict: somebody else does.
     """
     async with connected(url) as link:
-        if not await link.value("select pg_try_advisory_lock(%s)", [_LOCK_KEY]):
-            raise Conflict("another backup of this database is running: wait for its end")
+        # The server takes a moment to notice that the one before us is gone.
+        for attempt in range(_LOCK_ATTEMPTS):
+            if await link.value("select pg_try_advisory_lock(%s)", [_LOCK_KEY]):
+                break
+            if attempt + 1 == _LOCK_ATTEMPTS:
+                raise Conflict("another backup of this database is running: wait for its end")
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
         yield
+        with contextlib.suppress(InsightError):  # the lock has ended with the connection
+            await link.value("select pg_advisory_unlock(%s)", [_LOCK_KEY])
 
 
 @asynccontextmanager
@@ -233,7 +243,7 @@ async def _hold(link: Link, tables: Sequence[Located]) -> None:
 
 async def facts(link: Link) -> Facts:
     """Read everything that the manifest says about a database."""
-    server, at = await _server(link)
+    server, at = await server_of(link)
     return Facts(
         server=server,
         at=at,
@@ -247,7 +257,8 @@ async def facts(link: Link) -> Facts:
     )
 
 
-async def _server(link: Link) -> tuple[Server, datetime]:
+async def server_of(link: Link) -> tuple[Server, datetime]:
+    """Describe the server and the database, and say what time its clock shows."""
     (row,) = await link.rows(_SERVER)
     number = row["version_number"]
     locale = "daticulocale" if 150000 <= number < 170000 else "datlocale"

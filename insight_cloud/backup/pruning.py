@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from insight_cloud.backup import retention
-from insight_cloud.backup.catalogue import Catalogue, Holdings
+from insight_cloud.backup.archive import SEGMENT_BYTES, Log, segment_of
+from insight_cloud.backup.catalogue import Catalogue, Held, Holdings
 from insight_cloud.backup.job import Job
 from insight_cloud.backup.retention import Decision
 from insight_cloud.core.plan import Change, Plan
 from insight_cloud.core.storage import Store
 
-__all__ = ["Pruning", "apply", "plan"]
+__all__ = ["Pruning", "apply", "forget", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,36 @@ async def apply(job: Job, prunings: Sequence[Pruning]) -> tuple[Change, ...]:
                 await catalogue.remove(str(change.before))
                 removed.append(change)
     return tuple(removed)
+
+
+async def forget(job: Job, holdings: Sequence[Holdings], *, days: int) -> tuple[str, ...]:
+    """Remove base backups and log that `restore --at` does not need to reach back `days`.
+
+    Base backups go first: log is removed only when none is left that begins in it.
+    """
+    removed = []
+    for held in holdings:
+        bases = [backup for backup in held.backups if backup not in held.logical]
+        kept = {
+            entry.id
+            for entry in retention.needed(
+                (base.entry() for base in bases), days=days, now=job.clock()
+            )
+        }
+        if not kept:
+            continue
+        catalogue, log = Catalogue(held.store, job.name), Log(held.store, job.name)
+        for base in bases:
+            if base.id not in kept and base.good:
+                await catalogue.remove(base.id)
+                removed.append(base.id)
+        first = min(_first_segment(base) for base in bases if base.id in kept)
+        removed += await log.forget(first)
+    return tuple(removed)
+
+
+def _first_segment(base: Held) -> str:
+    manifest = base.manifest
+    assert manifest is not None  # noqa: S101 - only good ones are kept
+    assert manifest.start_lsn is not None  # noqa: S101 - every base backup has one
+    return segment_of(manifest.timeline or 1, manifest.start_lsn, SEGMENT_BYTES)

@@ -15,7 +15,7 @@ from insight_cloud.backup.manifest import Type
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.core.plan import Change, Plan
 
-__all__ = ["Decision", "Entry", "Policy", "decide", "plan"]
+__all__ = ["Decision", "Entry", "Policy", "decide", "needed", "plan"]
 
 _GRACE = timedelta(days=1)
 
@@ -85,6 +85,19 @@ def _age(entry: Entry, policy: Policy, now: datetime, reference: datetime) -> It
         yield "dated in the future: is a clock wrong?"
     elif reference - entry.at < timedelta(days=days):
         yield f"{entry.type}, kept {days} days"
+
+
+def needed(bases: Iterable[Entry], *, days: int, now: datetime) -> tuple[Entry, ...]:
+    """The base backups that reach back `days`: all younger ones, and the newest that is older.
+
+    Ages are counted from at most a day after the newest good one, as everywhere here.
+    """
+    good = sorted((entry for entry in bases if entry.good), key=lambda entry: entry.at)
+    if not good:
+        return ()
+    edge = min(now, good[-1].at + _GRACE) - timedelta(days=days)
+    older = [entry for entry in good if entry.at <= edge]
+    return (*older[-1:], *(entry for entry in good if entry.at > edge))
 
 
 def plan(decisions: Iterable[Decision], *, store: str, policy: Policy) -> Plan:

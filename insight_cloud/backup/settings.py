@@ -45,11 +45,11 @@ class BackupSettings(BaseModel):
     keep_at_least: int = Field(default=3, ge=1)
     """Newest good backups that are kept in every store, however old they are."""
     daily: str = "daily 02:00"
-    """When the daily backup is made, by this machine's clock; empty for never."""
+    """When the daily backup is made, by this machine's clock; `never` for not at all."""
     weekly: str = "weekly sunday 03:00"
-    """When the weekly backup is made; empty for never."""
+    """When the weekly backup is made; `never` for not at all."""
     monthly: str = "monthly 1 04:00"
-    """When the monthly backup is made; empty for never."""
+    """When the monthly backup is made; `never` for not at all."""
     parallel: int | None = Field(default=None, ge=1, le=64)
     """Parts that are dumped or restored at once; by default one a processor, 2 to 8."""
     level: int = Field(default=3, ge=1, le=19)

@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 
 import click
 
+from insight_cloud.cli._backup_schedule import schedule
 from insight_cloud.cli._output import emit, json_option, say, statuses
 from insight_cloud.core.errors import (
     CHECK_FAILED,
+    Corrupt,
     InsightError,
     Missing,
     Refused,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         Job,
         Level,
         Progress,
+        Recovered,
         Restored,
         Type,
     )
@@ -126,6 +129,9 @@ def command() -> None:
     """
 
 
+command.add_command(schedule)
+
+
 # -- create ------------------------------------------------------------------------------------
 
 
@@ -145,9 +151,17 @@ def command() -> None:
 )
 @click.option("--plain", is_flag=True, help="One file of SQL, gzip -9, that needs no tool of ours.")
 @click.option("--digests", is_flag=True, help="Also hash the rows of every table.")
+@click.option("--prune", is_flag=True, help="Afterwards remove what the retention does not keep.")
 @json_option
 def create(
-    where: _Where, *, type_: Type | None, by_date: bool, plain: bool, digests: bool, as_json: bool
+    where: _Where,
+    *,
+    type_: Type | None,
+    by_date: bool,
+    plain: bool,
+    digests: bool,
+    prune: bool,
+    as_json: bool,
 ) -> None:
     """Back the database up into every store, and read it back from each.
 
@@ -161,6 +175,10 @@ def create(
     emit(_created(created), as_json=as_json, human=lambda: _show_created(created))
     if created.failures:
         raise _degraded(created)
+    if prune:
+        _, removed = asyncio.run(_prune(where, do_it=True))
+        for change in removed:
+            say(f"removed {change.target}  ({change.reason})")
 
 
 def _degraded(created: Created) -> InsightError:
@@ -176,7 +194,13 @@ async def _create(where: _Where, type_: Type, *, plain: bool, digests: bool) -> 
     announcer = wiring.announcer(settings)
     async with _announced(announcer, "The backup") as tell, where.job(settings) as job:
         with _progress() as report:
-            created = await create(job, type_, plain=plain, digests=digests, report=report)
+            created = await create(
+                job,
+                type_,
+                plain=plain,
+                digests=digests or settings.backup.digests,
+                report=report,
+            )
         if created.failures:
             await _tell(
                 announcer.failed(f"Backup of {job.name} is incomplete", str(_degraded(created)))
@@ -400,6 +424,12 @@ def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> dat
 @click.argument("backup_id", required=False, metavar="[ID]")
 @_where
 @click.option("--before", callback=_moment, help="The newest one from before this time.")
+@click.option("--at", callback=_moment, help="Point in time, from the archive; needs --directory.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="With --at: where the recovered cluster goes; it must not exist.",
+)
 @click.option("--into", metavar="NAME", help="Name of the restored database.  [as it was called]")
 @click.option("--replace", metavar="NAME", help="Replace a database that is not empty: its name.")
 @click.option("--create-roles", is_flag=True, help="Create missing roles; they cannot sign in.")
@@ -410,6 +440,8 @@ def restore(
     *,
     backup_id: str | None,
     before: datetime | None,
+    at: datetime | None,
+    directory: Path | None,
     into: str | None,
     replace: str | None,
     create_roles: bool,
@@ -421,7 +453,15 @@ def restore(
     Everything is verified before a row is restored. The new database is built beside the old
     one, compared, and then swapped in; the old one is kept under another name. A restore that
     fails leaves everything as it was.
+
+    With --at a whole cluster is brought to that moment, into a new data directory.
     """
+    if (at is None) != (directory is None):
+        raise click.UsageError("--at and --directory belong together")
+    if at is not None and directory is not None:
+        recovered = asyncio.run(_recover(where, at, directory))
+        emit(recovered, as_json=as_json, human=lambda: _show_recovered(recovered))
+        return
     wish = _Wish(backup_id, before, into, replace, create_roles)
     if plan_only:
         changes = asyncio.run(_restore_plan(where, wish))
@@ -477,6 +517,38 @@ async def _restore(where: _Where, wish: _Wish) -> Restored:
                 create_roles=wish.create_roles,
                 report=report,
             )
+
+
+async def _recover(where: _Where, at: datetime, directory: Path) -> Recovered:
+    from insight_cloud import wiring
+    from insight_cloud.backup import Catalogue, recover
+
+    async with where.job(where.settings(), database=False) as job:
+        problems = []
+        for store in job.stores:
+            try:
+                with _progress() as report:
+                    return await recover(
+                        job,
+                        Catalogue(store, job.name),
+                        at,
+                        directory,
+                        uid=wiring.server_uid(),
+                        report=report,
+                    )
+            except (Missing, Unavailable, Corrupt) as error:
+                problems.append(error)
+        raise problems[0]
+
+
+def _show_recovered(done: Recovered) -> None:
+    click.echo(f"{done.directory} is the cluster as it was at {done.at:%Y-%m-%d %H:%M:%S.%f} UTC")
+    if done.last_commit is not None:
+        click.echo(f"last transaction in it: {done.last_commit:%Y-%m-%d %H:%M:%S.%f} UTC")
+    click.echo(
+        f"from {done.backup_id} and {done.segments} segments of the log in {done.seconds:.1f} s;"
+        f" start it with PostgreSQL {done.version}"
+    )
 
 
 async def _find(job: Job, wish: _Wish) -> tuple[Catalogue, Held]:
@@ -535,10 +607,16 @@ def prune(where: _Where, *, do_it: bool, as_json: bool) -> None:
 async def _prune(where: _Where, *, do_it: bool) -> tuple[tuple[Pruning, ...], tuple[Change, ...]]:
     from insight_cloud.backup import Catalogue, pruning
 
-    async with where.job(where.settings(), database=False) as job:
+    settings = where.settings()
+    async with where.job(settings, database=False) as job:
         reads = (Catalogue(store, job.name).read() for store in job.stores)
-        prunings = await pruning.plan(job, await asyncio.gather(*reads))
-        return prunings, await pruning.apply(job, prunings) if do_it else ()
+        holdings = await asyncio.gather(*reads)
+        prunings = await pruning.plan(job, holdings)
+        if not do_it:
+            return prunings, ()
+        removed = await pruning.apply(job, prunings)
+        await pruning.forget(job, holdings, days=settings.backup.archive_days)
+        return prunings, removed
 
 
 def _pruning(pruning: Pruning) -> dict[str, Any]:
@@ -561,6 +639,70 @@ def _show_pruned(prunings: Sequence[Pruning], removed: Sequence[Change] | None) 
         say(f"{len(removed)} removed")
     elif any(pruning.plan for pruning in prunings):
         say("nothing was removed: --apply does it")
+
+
+# -- point in time -----------------------------------------------------------------------------
+
+
+@command.command("base", epilog=statuses(3, 4, 6, 7))
+@_where
+@json_option
+def base_(where: _Where, *, as_json: bool) -> None:
+    """Copy the whole cluster: where `restore --at` begins. Make one a week or so."""
+    created = asyncio.run(_base(where))
+    manifest = created.manifest
+    data = {
+        "id": manifest.id,
+        "stored_bytes": manifest.stored_bytes,
+        "seconds": manifest.seconds,
+        "stores": [store.url for store in created.stores],
+        "failures": {store.url: str(error) for store, error in created.failures.items()},
+    }
+
+    def human() -> None:
+        size = manifest.stored_bytes / _MIB
+        click.echo(f"{manifest.id}: {size:,.1f} MiB in {manifest.seconds:.1f} s")
+        for store in created.stores:
+            click.echo(f"  read back from {store.url}")
+
+    emit(data, as_json=as_json, human=human)
+    if created.failures:
+        raise _degraded(created)
+
+
+async def _base(where: _Where) -> Created:
+    from insight_cloud import wiring
+    from insight_cloud.backup import base
+
+    settings = where.settings()
+    async with (
+        _announced(wiring.announcer(settings), "The base backup"),
+        where.job(settings) as job,
+    ):
+        with _progress() as report:
+            return await base(job, report=report)
+
+
+@command.command(epilog=statuses(3, 4, 6))
+@_where
+def archive(where: _Where) -> None:
+    """Keep sending the server's log to the stores, until it is stopped; for a service manager.
+
+    Everything that was committed more than backup.archive_seconds ago can be restored.
+    """
+    asyncio.run(_archive(where))
+
+
+async def _archive(where: _Where) -> None:
+    from insight_cloud import wiring
+    from insight_cloud.backup import Archiver
+
+    settings = where.settings()
+    announcer = wiring.announcer(settings)
+    async with _announced(announcer, "The archive"), where.job(settings) as job:
+        spool = wiring.archive_directory(settings) / job.name
+        say(f"sending the log of {job.name} to {', '.join(store.url for store in job.stores)}")
+        await Archiver(job, spool, settings.backup.archive_seconds).run()
 
 
 # -- drill, status -----------------------------------------------------------------------------

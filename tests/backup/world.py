@@ -24,6 +24,7 @@ from tests import postgres
 __all__ = [
     "IDENTITY",
     "LOCK",
+    "SECRET",
     "Picture",
     "databases",
     "execute",
@@ -37,8 +38,8 @@ __all__ = [
     "value",
 ]
 
-_SECRET, _PUBLIC = new_identity()
-IDENTITY = Identity(_SECRET)
+SECRET, _PUBLIC = new_identity()
+IDENTITY = Identity(SECRET)
 LOCK = Lock((_PUBLIC,))
 SHARD_BYTES = 32 * 1024
 

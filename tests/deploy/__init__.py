@@ -1,0 +1,1 @@
+"""What is shipped for users to deploy is well formed."""
