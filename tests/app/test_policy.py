@@ -31,6 +31,7 @@ SAMPLES: dict[str, Any] = {
     "issue": UUID(int=1),
     "suppression": UUID(int=1),
     "pr": 17,
+    "extension": "csv",
 }
 """A value for each parameter of a path; nothing but the project and the members is there."""
 

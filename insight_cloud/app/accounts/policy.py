@@ -74,6 +74,7 @@ OPERATIONS: dict[str, Operation] = {
     "get_analysis": "read",
     "list_issues": "read",
     "get_issue": "read",
+    "export_issues": "read",
     "get_summary": "read",
     "get_trend": "read",
     "get_top": "read",

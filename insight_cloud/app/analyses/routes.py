@@ -41,10 +41,11 @@ Pull = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the pu
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "A SARIF 2.1.0 log, plain or compressed (gzip, zstd).",
+            "description": "A SARIF 2.1.0 log or a Code Climate report (an array, as GitLab "
+            "reads it), plain or compressed (gzip, zstd).",
             "content": {
                 "application/sarif+json": {"schema": {"type": "object"}},
-                "application/json": {"schema": {"type": "object"}},
+                "application/json": {"schema": {"oneOf": [{"type": "object"}, {"type": "array"}]}},
             },
         }
     },

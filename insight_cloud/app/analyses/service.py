@@ -32,7 +32,7 @@ from insight_cloud.app.issues.models import Change
 from insight_cloud.app.issues.queries import named as issue_queries
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
-from insight_cloud.app.sarif import read
+from insight_cloud.app.sarif import codeclimate, read
 from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
 from insight_cloud.app.triage import service as triage
 from insight_cloud.core.errors import Invalid, Missing
@@ -66,7 +66,8 @@ async def ingest(
         log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
     )
     with stopwatch() as watch:
-        log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
+        reader = codeclimate.read if codeclimate.is_report(body) else read.log
+        log = await asyncio.to_thread(reader, body, root=upload.root, limits=limits)
         digest = await asyncio.to_thread(_digest, body)
         project = await projects.ensure(context, caller, slug)
         await triage.expire(context, project)

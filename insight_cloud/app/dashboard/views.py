@@ -459,6 +459,7 @@ class IssuesPage(_Form):
     analysed: bool = True
     state: Literal["open", "fixed", "all"] = "open"
     query: str = ""
+    downloads: tuple[Crumb, ...] = ()
     may_triage: bool = False
     verdicts: tuple[Option, ...] = ()
 

@@ -257,6 +257,7 @@ FILTERED = replace(
     may_triage=True,
     verdicts=VERDICTS,
     query="q=timeout&path=src/",
+    downloads=(views.Crumb("CSV", "/api/v1/projects/payments/issues.csv"),),
     filters=replace(
         FILTERS,
         q="timeout",
