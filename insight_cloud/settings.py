@@ -132,6 +132,15 @@ class AnalysesSettings(_Section):
     """Most results of one run (GitHub's limit)."""
 
 
+class WebhooksSettings(_Section):
+    """Webhooks of projects: what they may reach, how long they may take."""
+
+    allow_private: bool = False
+    """Whether webhooks may lead to addresses of your own network, and use http."""
+    timeout_seconds: float = Field(default=10, gt=0, le=30)
+    """Seconds for one message, from the name's look-up to the answer."""
+
+
 class StorageSettings(_Section):
     """Credentials of the object stores."""
 
@@ -175,6 +184,7 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     accounts: AccountsSettings = AccountsSettings()
     analyses: AnalysesSettings = AnalysesSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()
     images: ImagesSettings = ImagesSettings()

@@ -178,7 +178,7 @@ async def delete_branch(
 ) -> Response:
     """Delete a branch with its analyses and issues; for maintainers. Nothing brings it back."""
     target = await projects.open(context, caller, project, "manage")
-    await branches.remove(context, target, branch)
+    await branches.remove(context, caller, target, branch)
     return Response(status_code=204)
 
 

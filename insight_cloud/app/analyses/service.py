@@ -35,6 +35,7 @@ from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import codeclimate, read
 from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
 from insight_cloud.app.triage import service as triage
+from insight_cloud.app.webhooks import service as webhooks
 from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.core.report import Stopwatch, stopwatch
 from insight_cloud.database import Connection, sql
@@ -197,7 +198,26 @@ class _Ingest:
             suppressed=change.suppressed,
             seconds=self.watch.seconds,
         )
-        await gates.evaluate(connection, number)
+        result = await gates.evaluate(connection, number, at=self.now)
+        await self._tell(connection, number, result)
+
+    async def _tell(self, connection: Connection, number: int, result: Result) -> None:
+        row = await connection.fetch_one(queries.by_number, _Row, number=number)
+        data = {
+            "project": self.project.slug,
+            "analysis": str(row.id),
+            "branch": row.branch,
+            "commit": row.commit,
+            "pull_request": row.pr,
+            "complete": row.complete,
+            "new": row.new + row.reopened,
+            "fixed": row.fixed,
+            "open": row.open,
+            "verdict": result.verdict,
+        }
+        await webhooks.enqueue(
+            connection, self.project.number, "analysis.finished", data, at=self.now
+        )
 
 
 def _check(upload: Upload) -> None:
