@@ -100,7 +100,7 @@ class Admission:
 
     def address(self, scope: Scope) -> str:
         """Where a request comes from, behind the proxies that are trusted."""
-        return self._addresses(scope)
+        return self._addresses(scope).removeprefix("ip:")
 
     def worth_a_look(self, scope: Scope, text: str) -> bool:
         """Whether to ask whose secret `text` is: not for an address that invents them."""

@@ -98,7 +98,8 @@ async def record(
     target: str = "",
     detail: str = "",
 ) -> None:
-    """Write a line. `by` None is the operator of the server, a text somebody not identified."""
+    """Write a line. `by` None is the operator of the server, a text somebody who is
+    only about to prove who that is."""
     actor, via = _named(by)
     await db.execute(
         _SQL.record,
@@ -117,7 +118,7 @@ def _named(by: Caller | str | None) -> tuple[str, str]:
     if by is None:
         return OPERATOR, "server"
     if isinstance(by, str):
-        return by[:_TARGET_LIMIT], "nobody"
+        return by[:_TARGET_LIMIT], "password"
     return by.email or by.name, by.kind
 
 

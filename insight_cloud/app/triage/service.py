@@ -89,7 +89,7 @@ async def judge(
             "issues judged",
             by=caller,
             project=project.slug,
-            target=f"{len(ids)} issues, {touched} on all branches",
+            target=f"issues: {len(ids)}, on all branches: {touched}",
             detail=f"{verdict.state or 'open'}: {verdict.reason.strip()}",
         )
         data = {
