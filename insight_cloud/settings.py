@@ -130,6 +130,12 @@ class AnalysesSettings(_Section):
     """Most tool runs in one log (GitHub's limit)."""
     results: int = Field(default=25_000, ge=1)
     """Most results of one run (GitHub's limit)."""
+    fixed_days: int = Field(default=365, ge=1, le=3650)
+    """Days for which a fixed issue is kept."""
+    short_branch_days: int = Field(default=30, ge=1, le=3650)
+    """Days for which a short branch or pull request is kept after its last analysis."""
+    closed_pull_days: int = Field(default=14, ge=0, le=3650)
+    """Days for which a closed pull request is kept."""
 
 
 class WebhooksSettings(_Section):

@@ -20,6 +20,7 @@ from insight_cloud.app.accounts import audit
 from insight_cloud.app.accounts import routes as accounts
 from insight_cloud.app.accounts import service as accounts_service
 from insight_cloud.app.admission import Admission, Identify
+from insight_cloud.app.analyses import retention
 from insight_cloud.app.analyses import routes as analyses
 from insight_cloud.app.compression import Compression
 from insight_cloud.app.dashboard import routes as dashboard
@@ -237,6 +238,9 @@ async def _clean_for_ever(context: api.Context, observation: Observation) -> Non
             ended = await triage_service.expire(context)
             await audit.clean(context)
             await webhooks_service.clean(context)
+            removed = await retention.apply(context)
+            if removed.issues or removed.branches:
+                log.info("analyses.retention: %s", removed)
         except InsightError as error:
             log.warning("accounts.clean_failed: %s", error)
             observation.note("accounts.clean", str(error), failed=True)

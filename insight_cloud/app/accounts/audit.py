@@ -98,8 +98,11 @@ async def record(
     target: str = "",
     detail: str = "",
 ) -> None:
-    """Write a line. `by` None is the operator of the server, a text somebody who is
-    only about to prove who that is."""
+    """Write a line.
+
+    `by` None is the operator of the server, a text somebody who has just proved who that is, or
+    failed to.
+    """
     actor, via = _named(by)
     await db.execute(
         _SQL.record,
