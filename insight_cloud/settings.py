@@ -130,6 +130,21 @@ class AnalysesSettings(_Section):
     """Most tool runs in one log (GitHub's limit)."""
     results: int = Field(default=25_000, ge=1)
     """Most results of one run (GitHub's limit)."""
+    fixed_days: int = Field(default=365, ge=1, le=3650)
+    """Days for which a fixed issue is kept."""
+    short_branch_days: int = Field(default=30, ge=1, le=3650)
+    """Days for which a short branch or pull request is kept after its last analysis."""
+    closed_pull_days: int = Field(default=14, ge=0, le=3650)
+    """Days for which a closed pull request is kept."""
+
+
+class WebhooksSettings(_Section):
+    """Webhooks of projects: what they may reach, how long they may take."""
+
+    allow_private: bool = False
+    """Whether webhooks may lead to addresses of your own network, and use http."""
+    timeout_seconds: float = Field(default=10, gt=0, le=30)
+    """Seconds for one message, from the name's look-up to the answer."""
 
 
 class StorageSettings(_Section):
@@ -175,6 +190,7 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     accounts: AccountsSettings = AccountsSettings()
     analyses: AnalysesSettings = AnalysesSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()
     images: ImagesSettings = ImagesSettings()

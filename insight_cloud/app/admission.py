@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fastapi.requests import HTTPConnection
 
 from insight_cloud.app import api
-from insight_cloud.app.accounts import identify, secret
+from insight_cloud.app.accounts import audit, identify, secret
 from insight_cloud.app.accounts.models import Caller
 from insight_cloud.core.asgi import App, Receive, Scope, Send
 from insight_cloud.core.errors import InsightError
@@ -50,6 +50,7 @@ class Identify:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify the caller of a request that carries a secret."""
         if scope["type"] == "http":
+            audit.ADDRESS.set(self._admission.address(scope))
             connection = HTTPConnection(scope)
             text = identify.secret_of(connection)
             if text is not None and self._admission.worth_a_look(scope, text):
@@ -96,6 +97,10 @@ class Admission:
         elif writes and path in _COSTLY:
             pairs.append((self._strict, self._who(scope)))
         return pairs
+
+    def address(self, scope: Scope) -> str:
+        """Where a request comes from, behind the proxies that are trusted."""
+        return self._addresses(scope).removeprefix("ip:")
 
     def worth_a_look(self, scope: Scope, text: str) -> bool:
         """Whether to ask whose secret `text` is: not for an address that invents them."""

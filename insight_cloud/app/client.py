@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -200,6 +201,23 @@ class Client:
             verdict=analysis["verdict"],
             **{name: analysis[name] for name in counts},
         )
+
+    async def download(self, path: str, parameters: dict[str, Any]) -> AsyncIterator[bytes]:
+        """Yield the parts of a long answer as they come.
+
+        Raises:
+            InsightError: as in `call`, or `Unavailable` where the answer breaks off.
+        """
+        try:
+            async with self._http.stream("GET", path, params=parameters) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise _failure(answer, self.server)
+                async for part in answer.aiter_bytes():
+                    yield part
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Unavailable(f"{self.server} broke off: {reason}") from error
 
     async def call(self, method: str, path: str, **request: Any) -> Any:
         """Make one request; wait and try again while the server is not available.

@@ -15,9 +15,12 @@ from typing_extensions import override
 
 from insight_cloud import __version__, headers, ratelimit, telemetry, wiring
 from insight_cloud.app import api
+from insight_cloud.app.accounts import admin_routes as administration
+from insight_cloud.app.accounts import audit
 from insight_cloud.app.accounts import routes as accounts
 from insight_cloud.app.accounts import service as accounts_service
 from insight_cloud.app.admission import Admission, Identify
+from insight_cloud.app.analyses import retention
 from insight_cloud.app.analyses import routes as analyses
 from insight_cloud.app.compression import Compression
 from insight_cloud.app.dashboard import routes as dashboard
@@ -27,6 +30,9 @@ from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
 from insight_cloud.app.triage import routes as triage
 from insight_cloud.app.triage import service as triage_service
+from insight_cloud.app.webhooks import routes as webhooks
+from insight_cloud.app.webhooks import service as webhooks_service
+from insight_cloud.app.webhooks.send import Sender
 from insight_cloud.core.asgi import App, Receive, Scope, Send
 from insight_cloud.core.errors import InsightError
 from insight_cloud.settings import Settings
@@ -56,6 +62,18 @@ _HEALTH: dict[str, Any] = {
     }
 }
 _CLEAN_EVERY_SECONDS = 3600
+_TELL_EVERY_SECONDS = 2
+
+_FEATURES = (
+    accounts,
+    administration,
+    projects,
+    analyses,
+    issues,
+    triage,
+    gates,
+    webhooks,
+)
 
 log = logging.getLogger("insight.app")
 
@@ -81,11 +99,14 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
                 ours = await stack.enter_async_context(wiring.opened(settings, within=limits))
             app.state.context = api.Context.of(ours, settings)
             await stack.enter_async_context(observation.running(ours.notifier))
-            cleaning = asyncio.create_task(_clean_for_ever(context(), observation))
+            tasks = [
+                asyncio.create_task(_clean_for_ever(context(), observation)),
+                asyncio.create_task(_tell_for_ever(context())),
+            ]
             yield
-            cleaning.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await cleaning
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     app = _Service(
         settings,
@@ -101,7 +122,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     )
     app.state.observation = observation
     api.install(app, error_page=dashboard.error_page, also=_HEALTH)
-    for feature in (accounts, projects, analyses, issues, triage, gates):
+    for feature in _FEATURES:
         app.include_router(feature.router)
     app.include_router(gates.badges)
     app.include_router(dashboard.router, include_in_schema=False)
@@ -196,12 +217,30 @@ def _has_its_own_limit(path: str) -> bool:
     return path.startswith("/api/v1/projects/") and path.endswith("/analyses")
 
 
+async def _tell_for_ever(context: api.Context) -> None:
+    """Send what webhooks are to be told; every process does, and each message is claimed by one."""
+    wanted = context.settings.webhooks
+    sender = Sender(allow_private=wanted.allow_private, timeout_seconds=wanted.timeout_seconds)
+    while True:
+        try:
+            tried = await webhooks_service.deliver_due(context, sender)
+        except InsightError as error:
+            log.warning("webhooks.failed: %s", error)
+            tried = 0
+        await asyncio.sleep(0 if tried else _TELL_EVERY_SECONDS)
+
+
 async def _clean_for_ever(context: api.Context, observation: Observation) -> None:
     """Delete what has expired, now and every hour; a failure waits for the next hour."""
     while True:
         try:
             deleted = await accounts_service.clean(context)
             ended = await triage_service.expire(context)
+            await audit.clean(context)
+            await webhooks_service.clean(context)
+            removed = await retention.apply(context)
+            if removed.issues or removed.branches:
+                log.info("analyses.retention: %s", removed)
         except InsightError as error:
             log.warning("accounts.clean_failed: %s", error)
             observation.note("accounts.clean", str(error), failed=True)

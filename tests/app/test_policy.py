@@ -31,6 +31,9 @@ SAMPLES: dict[str, Any] = {
     "issue": UUID(int=1),
     "suppression": UUID(int=1),
     "pr": 17,
+    "webhook": UUID(int=1),
+    "delivery": UUID(int=1),
+    "extension": "csv",
 }
 """A value for each parameter of a path; nothing but the project and the members is there."""
 
@@ -41,8 +44,11 @@ BODIES: dict[str, Any] = {
     "logout": {"refresh_token": "x"},
     "create_token": {"name": "ci", "scopes": ["read"]},
     "create_project": {"slug": "another", "name": "Another"},
+    "change_user": {},
     "change_project": {"name": "Renamed"},
     "put_member": {"role": "viewer"},
+    "add_webhook": {"url": "https://example.com/hook", "events": ["gate.changed"]},
+    "change_webhook": {"enabled": True},
     "set_gate": {"conditions": None},
     "triage_issues": {"ids": [str(UUID(int=1))], "state": "open"},
     "add_suppression": {"rule": "S101", "reason": "tests"},

@@ -51,6 +51,11 @@ PAGES = {
     "issue-flow": "/projects/payments/issues/{flow}",
     "issue-long": "/projects/payments/issues/{long}",
     "issue-evil": "/projects/payments/issues/{evil}",
+    "webhooks": "/projects/payments/webhooks",
+    "webhook": "/projects/payments/webhooks/{webhook}",
+    "users": "/operator/users",
+    "tokens": "/operator/tokens",
+    "audit": "/operator/audit",
     "pulls": "/projects/payments/pulls",
     "pulls-none": "/projects/infra/pulls",
     "pull": "/projects/payments/pulls/17",
@@ -279,6 +284,52 @@ async def test_a_maintainer_changes_the_gate_and_shows_the_badge(
     assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
     assert "insight: passed" in await answer.text()
     await window.close()
+
+
+async def test_a_webhook_is_added_pinged_and_removed(page: Page) -> None:
+    await page.goto("/projects/sdk/settings")
+    await page.get_by_role("link", name="Manage them").click()
+    await page.get_by_label("URL").fill("https://10.0.0.1/inside")
+    await page.get_by_role("button", name="Add").click()
+    await expect(page.get_by_label("URL")).to_have_attribute("aria-invalid", "true")
+    await page.get_by_label("URL").fill("https://hooks.invalid/story")
+    await page.get_by_role("button", name="Add").click()
+    secret = (await page.locator("#webhook-secret").inner_text()).strip()
+    assert secret.startswith("whsec_")
+    await page.get_by_role("link", name="hooks.invalid").click()
+    assert secret not in await page.content()
+    await page.get_by_role("button", name="Send a ping").click()
+    await expect(page.get_by_text("It is sent in a moment.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Send again: ping")).to_be_visible()
+    await page.get_by_role("button", name="Pause").click()
+    await expect(page.get_by_text("paused by Ada Lovelace")).to_be_visible()
+    await page.get_by_role("button", name="Remove").click()
+    await expect(page.get_by_text("Nobody is told anything yet.")).to_be_visible()
+
+
+async def test_an_administrator_adds_promotes_and_disables(town: Town, page: Page) -> None:
+    await page.goto("/operator/users")
+    await page.get_by_label("Name").fill("Late Comer")
+    await page.get_by_label("E-mail").fill("late@example.org")
+    await page.get_by_role("button", name="Add", exact=True).click()
+    link = (await page.locator("#invitation").inner_text()).strip()
+    assert link.startswith(f"{town.url}/welcome/inl_")
+    await page.get_by_role("button", name="Make administrator: Late Comer").click()
+    await expect(page.get_by_role("row").filter(has_text="Late Comer")).to_contain_text(
+        "administrator"
+    )
+    await page.get_by_role("button", name="Disable: Late Comer").click()
+    await expect(page.get_by_role("row").filter(has_text="Late Comer")).to_contain_text("disabled")
+    answer = await page.goto(link)
+    assert answer is not None
+    assert answer.status == 404
+    await page.goto("/operator/audit")
+    rows = page.get_by_role("row").filter(has_text="late@example.org")
+    await expect(rows).to_have_count(3)
+    await page.get_by_label("Event").select_option("user disabled")
+    await page.wait_for_url(re.compile("event=user"))
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("127.0.0.1")
 
 
 async def test_a_reviewer_reads_a_pull_request(town: Town, page: Page) -> None:

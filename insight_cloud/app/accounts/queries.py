@@ -151,6 +151,11 @@ async def set_disabled(
     return await db.fetch_maybe(_SQL.set_disabled, Account, email=email, disabled_at=disabled_at)
 
 
+async def set_admin(db: Connection, *, email: str, is_admin: bool) -> Account | None:
+    """Make a user administrator or not, and lock its row; None when there is no such user."""
+    return await db.fetch_maybe(_SQL.set_admin, Account, email=email, is_admin=is_admin)
+
+
 async def has_admin(db: Statements) -> bool:
     """Whether somebody can act as administrator."""
     return bool(await db.fetch_value(_SQL.has_admin))
@@ -290,6 +295,11 @@ async def list_api_tokens(
     )
 
 
+async def list_all_api_tokens(db: Statements, *, limit: int) -> list[ApiToken]:
+    """Everybody's tokens that are not revoked, the newest first."""
+    return await db.fetch_all(_SQL.list_all_api_tokens, ApiToken, limit=limit)
+
+
 async def list_api_tokens_of_project(
     db: Statements, *, project_id: int, limit: int
 ) -> list[ApiToken]:
@@ -342,7 +352,7 @@ async def add_api_token(
 
 
 async def revoke_api_token(
-    db: Statements, *, token_id: UUID, user_id: int, any_owner: bool, now: datetime
+    db: Statements, *, token_id: UUID, user_id: int | None, any_owner: bool, now: datetime
 ) -> bool:
     """Revoke a token; False when the user has none with that id."""
     revoked = await db.execute(

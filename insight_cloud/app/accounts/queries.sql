@@ -48,6 +48,11 @@ update users set disabled_at = %(disabled_at)s
 where lower(email) = lower(%(email)s)
 returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at;
 
+-- name: set_admin
+update users set is_admin = %(is_admin)s
+where lower(email) = lower(%(email)s)
+returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at;
+
 -- name: has_admin
 select exists (select from users where is_admin and disabled_at is null);
 
@@ -119,6 +124,15 @@ left join users u on u.id = t.user_id
 left join projects p on p.id = t.project_id
 where t.revoked_at is null
     and (t.user_id = %(user_id)s or (t.user_id is null and %(with_operators)s))
+order by t.id desc limit %(limit)s;
+
+-- name: list_all_api_tokens
+select t.public_id as id, t.prefix, t.name, t.scopes, p.slug as project, u.email as user,
+    t.created_at, t.expires_at, t.last_used_at
+from api_tokens t
+left join users u on u.id = t.user_id
+left join projects p on p.id = t.project_id
+where t.revoked_at is null
 order by t.id desc limit %(limit)s;
 
 -- name: list_api_tokens_of_project

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from insight_cloud import ratelimit
-from insight_cloud.app.accounts import passwords, policy, queries, rules, secret, sessions
+from insight_cloud.app.accounts import audit, passwords, policy, queries, rules, secret, sessions
 from insight_cloud.app.accounts.models import (
     SCOPES,
     Account,
@@ -38,6 +38,7 @@ from insight_cloud.database.statements import Statements
 __all__ = [
     "add_token",
     "add_user",
+    "change_user",
     "clean",
     "disable",
     "enable",
@@ -45,6 +46,8 @@ __all__ = [
     "find_link",
     "first_admin_link",
     "identify",
+    "invite",
+    "list_all_tokens",
     "list_browsers",
     "list_tokens",
     "list_tokens_of_project",
@@ -55,12 +58,16 @@ __all__ = [
     "refresh",
     "register",
     "require",
+    "revoke_any_token",
     "revoke_token",
     "revoke_token_of_project",
     "sign_in",
     "sign_out",
     "tokens",
 ]
+
+_NO_PASSWORD = ""
+"""What no password hashes to: whoever has it comes in by a link or by single sign-on."""
 
 _LINK_LIFE = timedelta(hours=24)
 _TOKENS_PER_USER = 100
@@ -145,13 +152,19 @@ async def register(context: Context, *, email: str, name: str, password: str) ->
     """
     if context.settings.accounts.registration != "open":
         raise Refused("registration is closed; ask an administrator to add you")
-    return await add_user(context, email=email, name=name, password=password)
+    return await add_user(context, email=email, name=name, password=password, by=email)
 
 
 async def add_user(
-    context: Context, *, email: str, name: str, password: str, is_admin: bool = False
+    context: Context,
+    *,
+    email: str,
+    name: str,
+    password: str,
+    is_admin: bool = False,
+    by: Caller | str | None = None,
 ) -> User:
-    """Add a user, whoever asks.
+    """Add a user, whoever asks; the audit log names `by`, or the operator.
 
     Raises:
         Invalid: the address, the name or the password cannot be used.
@@ -171,7 +184,34 @@ async def add_user(
             is_admin=is_admin,
             now=context.now(),
         )
+        detail = "administrator" if is_admin else ""
+        await audit.record(db, context, "user added", by=by, target=email, detail=detail)
     return account.user
+
+
+async def invite(context: Context, caller: Caller, *, email: str, name: str) -> str:
+    """Add somebody who has no password yet; return the secret of the link that sets one.
+
+    Raises:
+        Invalid: the address or the name cannot be used.
+        Conflict: the address is taken.
+    """
+    email, name = rules.email(email), rules.name(name)
+    text, now = secret.make("link"), context.now()
+    async with context.pool.transaction() as db:
+        account = await _add(
+            db, email=email, name=name, password_hash=_NO_PASSWORD, is_admin=False, now=now
+        )
+        await queries.replace_link(
+            db,
+            digest=secret.digest(text),
+            purpose="password",
+            user_id=account.id,
+            now=now,
+            expires_at=now + _LINK_LIFE,
+        )
+        await audit.record(db, context, "user added", by=caller, target=email, detail="by link")
+    return text
 
 
 async def list_users(context: Context) -> list[User]:
@@ -179,7 +219,7 @@ async def list_users(context: Context) -> list[User]:
     return await queries.list_users(context.pool)
 
 
-async def disable(context: Context, email: str) -> User:
+async def disable(context: Context, email: str, *, by: Caller | None = None) -> User:
     """Shut a user out now: every session ends, and no token works while it is disabled.
 
     Raises:
@@ -191,11 +231,12 @@ async def disable(context: Context, email: str) -> User:
             raise Missing(f"no user has the address {email}")
         ended = await queries.end_all(db, user_id=account.id)
         await queries.drop_links(db, purpose="password", user_id=account.id)
+        await audit.record(db, context, "user disabled", by=by, target=account.email)
     await sessions.forget(context, ended)
     return account.user
 
 
-async def enable(context: Context, email: str) -> User:
+async def enable(context: Context, email: str, *, by: Caller | None = None) -> User:
     """Let a disabled user in again; API tokens work as before.
 
     Raises:
@@ -203,8 +244,50 @@ async def enable(context: Context, email: str) -> User:
     """
     async with context.pool.transaction() as db:
         account = await queries.set_disabled(db, email=email, disabled_at=None)
+        if account is None:
+            raise Missing(f"no user has the address {email}")
+        await audit.record(db, context, "user enabled", by=by, target=account.email)
+    return account.user
+
+
+async def change_user(
+    context: Context,
+    caller: Caller,
+    email: str,
+    *,
+    disabled: bool | None = None,
+    is_admin: bool | None = None,
+) -> User:
+    """Disable or enable a user, make an administrator or unmake one; None leaves as it is.
+
+    Raises:
+        Missing: nobody has that address.
+        Conflict: the caller would shut itself out.
+    """
+    if email.strip().lower() == caller.email.lower() and (disabled or is_admin is False):
+        raise Conflict("you cannot shut yourself out; let another administrator do it")
+    account = await queries.find_account(context.pool, email)
     if account is None:
         raise Missing(f"no user has the address {email}")
+    user = account.user
+    if is_admin is not None and is_admin != user.is_admin:
+        user = await _set_admin(context, caller, email, is_admin=is_admin)
+    if disabled is not None and disabled != (user.disabled_at is not None):
+        change = disable if disabled else enable
+        user = await change(context, email, by=caller)
+    return user
+
+
+async def _set_admin(context: Context, caller: Caller, email: str, *, is_admin: bool) -> User:
+    async with context.pool.transaction() as db:
+        account = await queries.set_admin(db, email=email, is_admin=is_admin)
+        if account is None:
+            raise Missing(f"no user has the address {email}")
+        # A session that is kept near at hand knows the old rights: it ends.
+        ended = await queries.end_all(db, user_id=account.id)
+        event: audit.Event = "administrator made" if is_admin else "administrator unmade"
+        await audit.record(db, context, event, by=caller, target=account.email)
+    await sessions.forget(context, ended)
     return account.user
 
 
@@ -225,16 +308,17 @@ async def sign_in(context: Context, *, email: str, password: str, user_agent: st
         Unauthenticated: wrong, unknown or disabled; which of them is not said, in words or time.
         Unavailable: too many people are signing in.
     """
-    account = await _proved(context, email, password)
+    account = await _signing_in(context, email, password)
     session = await _begin(context.pool, context, account, user_agent)
     if session is None:
         raise _wrong()
+    await audit.record(context.pool, context, "signed in", by=account.email, detail="browser")
     return session
 
 
 async def tokens(context: Context, *, email: str, password: str, user_agent: str = "") -> Tokens:
     """Begin a family of an access token and a refresh token; errors as in `sign_in`."""
-    account = await _proved(context, email, password)
+    account = await _signing_in(context, email, password)
     now, family = context.now(), uuid.uuid4()
     access = secret.make("access")
     async with context.pool.transaction() as db:
@@ -249,6 +333,7 @@ async def tokens(context: Context, *, email: str, password: str, user_agent: str
         )
         if not began:
             raise _wrong()
+        await audit.record(db, context, "signed in", by=account.email, detail="access token")
         return await _with_refresh_token(
             db, context, access, user_id=account.id, family=family, now=now
         )
@@ -322,6 +407,15 @@ async def end_browser(context: Context, caller: Caller, session_id: str) -> None
     if ended is None:
         raise Missing("you have no such session; perhaps it has ended already")
     await sessions.forget(context, [ended])
+
+
+async def _signing_in(context: Context, email: str, password: str) -> Account:
+    """As `_proved`; an attempt that fails is written down, however the address is spelled."""
+    try:
+        return await _proved(context, email, password)
+    except Unauthenticated:
+        await audit.record(context.pool, context, "sign-in failed", by=_printable(email))
+        raise
 
 
 async def _proved(context: Context, email: str, password: str) -> Account:
@@ -465,17 +559,21 @@ async def list_tokens_of_project(context: Context, project_number: int) -> list[
     )
 
 
-async def revoke_token_of_project(context: Context, project_number: int, token_id: UUID) -> None:
+async def revoke_token_of_project(
+    context: Context, caller: Caller, project_number: int, token_id: UUID
+) -> None:
     """End a token for one project only, whosever it is; `projects` knows who may ask.
 
     Raises:
         Missing: the project has no such token.
     """
-    revoked = await queries.revoke_api_token_of_project(
-        context.pool, token_id=token_id, project_id=project_number, now=context.now()
-    )
-    if not revoked:
-        raise Missing(f"the project has no API token {token_id}")
+    async with context.pool.transaction() as db:
+        revoked = await queries.revoke_api_token_of_project(
+            db, token_id=token_id, project_id=project_number, now=context.now()
+        )
+        if not revoked:
+            raise Missing(f"the project has no API token {token_id}")
+        await audit.record(db, context, "token revoked", by=caller, target=str(token_id))
 
 
 async def add_token(
@@ -502,7 +600,13 @@ async def add_token(
     if await queries.count_api_tokens(context.pool, user_id=user_id) >= _TOKENS_PER_USER:
         raise Conflict(f"you have {_TOKENS_PER_USER} API tokens; revoke one first")
     return await _add_token(
-        context, name=name, scopes=wanted, user_id=user_id, project_id=project_id, days=days
+        context,
+        name=name,
+        scopes=wanted,
+        user_id=user_id,
+        project_id=project_id,
+        days=days,
+        by=caller,
     )
 
 
@@ -541,15 +645,34 @@ async def revoke_token(context: Context, caller: Caller, token_id: UUID) -> None
     Raises:
         Missing: the caller has no such token.
     """
-    revoked = await queries.revoke_api_token(
-        context.pool,
-        token_id=token_id,
-        user_id=_person(caller),
-        any_owner=caller.is_admin,
-        now=context.now(),
-    )
-    if not revoked:
-        raise Missing(f"you have no API token {token_id}")
+    user_id = _person(caller)
+    await _revoke(context, caller, token_id, user_id=user_id, any_owner=caller.is_admin)
+
+
+async def list_all_tokens(context: Context) -> list[ApiToken]:
+    """Everybody's API tokens, the newest first, for administrators."""
+    return await queries.list_all_api_tokens(context.pool, limit=_LIST_LIMIT)
+
+
+async def revoke_any_token(context: Context, caller: Caller, token_id: UUID) -> None:
+    """End an API token, whosever it is. For administrators.
+
+    Raises:
+        Missing: there is no such token.
+    """
+    await _revoke(context, caller, token_id, user_id=None, any_owner=True)
+
+
+async def _revoke(
+    context: Context, caller: Caller, token_id: UUID, *, user_id: int | None, any_owner: bool
+) -> None:
+    async with context.pool.transaction() as db:
+        revoked = await queries.revoke_api_token(
+            db, token_id=token_id, user_id=user_id, any_owner=any_owner, now=context.now()
+        )
+        if not revoked:
+            raise Missing(f"you have no API token {token_id}")
+        await audit.record(db, context, "token revoked", by=caller, target=str(token_id))
 
 
 async def _grantable(context: Context, caller: Caller, project: str, scopes: list[Scope]) -> int:
@@ -571,6 +694,7 @@ async def _add_token(
     user_id: int | None,
     project_id: int | None,
     days: int | None,
+    by: Caller | None = None,
 ) -> NewApiToken:
     if not scopes or not set(scopes) <= SCOPES:
         raise Invalid(
@@ -578,17 +702,27 @@ async def _add_token(
             problems=(("/body/scopes", "not a set of scopes"),),
         )
     now, text = context.now(), secret.make("token")
-    token = await queries.add_api_token(
-        context.pool,
-        digest=secret.digest(text),
-        prefix=text[:_SHOWN_OF_TOKEN],
-        name=rules.name(name),
-        scopes=scopes,
-        user_id=user_id,
-        project_id=project_id,
-        now=now,
-        expires_at=None if days is None else now + timedelta(days=days),
-    )
+    async with context.pool.transaction() as db:
+        token = await queries.add_api_token(
+            db,
+            digest=secret.digest(text),
+            prefix=text[:_SHOWN_OF_TOKEN],
+            name=rules.name(name),
+            scopes=scopes,
+            user_id=user_id,
+            project_id=project_id,
+            now=now,
+            expires_at=None if days is None else now + timedelta(days=days),
+        )
+        await audit.record(
+            db,
+            context,
+            "token made",
+            by=by,
+            project=token.project,
+            target=f"{token.name} ({token.prefix}…)",
+            detail=", ".join(scopes),
+        )
     return NewApiToken(token=text, details=token)
 
 
@@ -693,8 +827,12 @@ async def redeem(
         ended: list[bytes] = []
         if taken.user_id is None:
             account = await _first_admin(db, context, email, name, password_hash)
+            await audit.record(
+                db, context, "user added", by=email, target=email, detail="first administrator"
+            )
         else:
             account, ended = await _with_new_password(db, taken.user_id, password_hash)
+            await audit.record(db, context, "password changed", by=account.email, detail="by link")
         session = await _begin(db, context, account, user_agent)
         if session is None:
             raise _used()

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from insight_cloud.app import api
+from insight_cloud.app.accounts import audit
+from insight_cloud.app.accounts.models import Caller
 from insight_cloud.app.analyses.models import BranchPage, BranchState, Upload
 from insight_cloud.app.gates.models import Verdict
 from insight_cloud.app.issues import reconcile
@@ -170,7 +172,7 @@ async def close_pull(context: api.Context, project: Project, pr: int) -> None:
         raise Missing(f"project {project.slug} has no analysis of pull request {pr}")
 
 
-async def remove(context: api.Context, project: Project, name: str) -> None:
+async def remove(context: api.Context, caller: Caller, project: Project, name: str) -> None:
     """Delete a branch with its analyses and issues; nothing brings it back.
 
     Raises:
@@ -190,6 +192,9 @@ async def remove(context: api.Context, project: Project, name: str) -> None:
         await connection.execute(queries.drop_issues, number=number)
         await connection.execute(queries.drop_branch, number=number)
         await connection.execute(queries.changed, project_id=project.number)
+        await audit.record(
+            connection, context, "branch deleted", by=caller, project=project.slug, target=name
+        )
 
     await context.pool.run(work)
 

@@ -126,3 +126,29 @@ update projects set version = version + 1 where id = %(project_id)s;
 
 -- name: drop_branch
 delete from branches where id = %(number)s;
+
+-- name: with_old_fixed
+-- Projects with issues that were fixed before then.
+select distinct b.project_id from branches b
+where exists (select from analyses a join issues i on i.fixed_analysis_id = a.id
+              where a.branch_id = b.id and a.created_at < %(before)s and i.state = 'fixed');
+
+-- name: drop_old_fixed
+delete from issues where id in (
+    select i.id from branches b join analyses a on a.branch_id = b.id
+    join issues i on i.fixed_analysis_id = a.id
+    where b.project_id = %(project_id)s and a.created_at < %(before)s and i.state = 'fixed'
+    limit %(batch)s);
+
+-- name: ended_branches
+-- Short branches and pull requests that nobody analysed for long, and closed pull requests.
+select b.id as number, b.project_id from branches b
+where b.kind <> 'long' and (
+    b.closed_at < %(closed_before)s
+    or coalesce((select a.created_at from analyses a where a.branch_id = b.id
+                 order by a.id desc limit 1) < %(short_before)s, false));
+
+-- name: drop_some
+delete from issues where id in (
+    select i.id from issues i join branches b on b.id = i.branch_id
+    where b.id = %(number)s and b.project_id = %(project_id)s limit %(batch)s);

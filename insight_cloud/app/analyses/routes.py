@@ -41,10 +41,11 @@ Pull = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the pu
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "A SARIF 2.1.0 log, plain or compressed (gzip, zstd).",
+            "description": "A SARIF 2.1.0 log or a Code Climate report (an array, as GitLab "
+            "reads it), plain or compressed (gzip, zstd).",
             "content": {
                 "application/sarif+json": {"schema": {"type": "object"}},
-                "application/json": {"schema": {"type": "object"}},
+                "application/json": {"schema": {"oneOf": [{"type": "object"}, {"type": "array"}]}},
             },
         }
     },
@@ -177,7 +178,7 @@ async def delete_branch(
 ) -> Response:
     """Delete a branch with its analyses and issues; for maintainers. Nothing brings it back."""
     target = await projects.open(context, caller, project, "manage")
-    await branches.remove(context, target, branch)
+    await branches.remove(context, caller, target, branch)
     return Response(status_code=204)
 
 

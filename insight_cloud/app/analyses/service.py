@@ -32,9 +32,10 @@ from insight_cloud.app.issues.models import Change
 from insight_cloud.app.issues.queries import named as issue_queries
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
-from insight_cloud.app.sarif import read
+from insight_cloud.app.sarif import codeclimate, read
 from insight_cloud.app.sarif.model import Log, Rule, Run, RunState
 from insight_cloud.app.triage import service as triage
+from insight_cloud.app.webhooks import service as webhooks
 from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.core.report import Stopwatch, stopwatch
 from insight_cloud.database import Connection, sql
@@ -66,7 +67,8 @@ async def ingest(
         log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
     )
     with stopwatch() as watch:
-        log = await asyncio.to_thread(read.log, body, root=upload.root, limits=limits)
+        reader = codeclimate.read if codeclimate.is_report(body) else read.log
+        log = await asyncio.to_thread(reader, body, root=upload.root, limits=limits)
         digest = await asyncio.to_thread(_digest, body)
         project = await projects.ensure(context, caller, slug)
         await triage.expire(context, project)
@@ -196,7 +198,26 @@ class _Ingest:
             suppressed=change.suppressed,
             seconds=self.watch.seconds,
         )
-        await gates.evaluate(connection, number)
+        result = await gates.evaluate(connection, number, at=self.now)
+        await self._tell(connection, number, result)
+
+    async def _tell(self, connection: Connection, number: int, result: Result) -> None:
+        row = await connection.fetch_one(queries.by_number, _Row, number=number)
+        data = {
+            "project": self.project.slug,
+            "analysis": str(row.id),
+            "branch": row.branch,
+            "commit": row.commit,
+            "pull_request": row.pr,
+            "complete": row.complete,
+            "new": row.new + row.reopened,
+            "fixed": row.fixed,
+            "open": row.open,
+            "verdict": result.verdict,
+        }
+        await webhooks.enqueue(
+            connection, self.project.number, "analysis.finished", data, at=self.now
+        )
 
 
 def _check(upload: Upload) -> None:

@@ -29,6 +29,12 @@ __all__ = ["router"]
 router = APIRouter()
 
 _LISTED = 50
+_DOWNLOADS = {
+    "csv": "CSV",
+    "jsonl": "JSON lines",
+    "sarif": "SARIF",
+    "codeclimate.json": "Code Climate",
+}
 
 
 # -- the list --------------------------------------------------------------------------------
@@ -87,6 +93,7 @@ async def _issues_page(
         analysed=bool(analysed.items),
         state=wanted.state,
         query=wanted.address("").removeprefix("?"),
+        downloads=_downloads(project, wanted),
         may_triage=may(visit, project, "triage"),
         verdicts=verdict_options(form.get("verdict", Field()).value),
         form=form,
@@ -94,6 +101,15 @@ async def _issues_page(
     title = f"Issues of {project.name}"
     return visit.show(
         "issues.html", view, title, crumbs=[HOME], status=status, path=wanted.address(path)
+    )
+
+
+def _downloads(project: Project, wanted: Wanted) -> tuple[Crumb, ...]:
+    """The list as a file, with the same filters."""
+    base = f"/api/v1/projects/{project.slug}/issues"
+    return tuple(
+        Crumb(label, wanted.address(f"{base}.{extension}", cursor=""))
+        for extension, label in _DOWNLOADS.items()
     )
 
 

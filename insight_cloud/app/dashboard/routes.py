@@ -8,11 +8,13 @@ from fastapi.routing import APIRoute
 
 from insight_cloud.app.dashboard import (
     account_pages,
+    admin_pages,
     assets,
     issue_pages,
     operator_pages,
     project_pages,
     pull_pages,
+    webhook_pages,
 )
 from insight_cloud.app.dashboard.assets import static
 from insight_cloud.app.dashboard.frames import error_page, refusal
@@ -20,7 +22,15 @@ from insight_cloud.app.dashboard.frames import error_page, refusal
 __all__ = ["error_page", "pages", "refusal", "router", "static"]
 
 router = APIRouter(include_in_schema=False)
-_PAGES = (project_pages, issue_pages, pull_pages, account_pages, operator_pages)
+_PAGES = (
+    project_pages,
+    issue_pages,
+    pull_pages,
+    webhook_pages,
+    account_pages,
+    operator_pages,
+    admin_pages,
+)
 for _page in _PAGES:
     router.include_router(_page.router)
 

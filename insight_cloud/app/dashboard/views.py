@@ -9,12 +9,14 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from insight_cloud.app.accounts.audit import Entry
 from insight_cloud.app.sarif.model import SEVERITIES, RunState, Severity
 
 __all__ = [
     "Account",
     "AnalysisLine",
     "AnalysisPage",
+    "AuditPage",
     "Branch",
     "CategoryLine",
     "Change",
@@ -23,6 +25,7 @@ __all__ = [
     "Crumb",
     "Day",
     "Decision",
+    "DeliveryLine",
     "EventLine",
     "FailurePage",
     "Field",
@@ -55,8 +58,14 @@ __all__ = [
     "SuppressionLine",
     "SuppressionsPage",
     "TokenLine",
+    "TokensPage",
+    "UserLine",
+    "UsersPage",
     "Viewer",
     "WarningLine",
+    "WebhookLine",
+    "WebhookPage",
+    "WebhooksPage",
     "Week",
     "Welcome",
 ]
@@ -459,6 +468,7 @@ class IssuesPage(_Form):
     analysed: bool = True
     state: Literal["open", "fixed", "all"] = "open"
     query: str = ""
+    downloads: tuple[Crumb, ...] = ()
     may_triage: bool = False
     verdicts: tuple[Option, ...] = ()
 
@@ -702,6 +712,93 @@ class Welcome(_Form):
     token: str
     purpose: Literal["first-admin", "password"]
     email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLine:
+    """A webhook in a list."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    author: str
+    at: datetime
+    disabled: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhooksPage(_Form):
+    """A project's webhooks, and the form for more; `secret` is shown this one time."""
+
+    project: ProjectHead
+    webhooks: tuple[WebhookLine, ...]
+    events: tuple[Option, ...]
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLine:
+    """What a webhook was told, and what it answered last."""
+
+    id: str
+    event: str
+    state: Literal["pending", "delivered", "failed"]
+    tries: int
+    status: int | None
+    answer: str
+    payload: str
+    at: datetime
+    next_try_at: datetime | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookPage:
+    """One webhook and its deliveries."""
+
+    project: ProjectHead
+    webhook: WebhookLine
+    deliveries: tuple[DeliveryLine, ...]
+    next_href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserLine:
+    """Somebody with an account."""
+
+    name: str
+    email: str
+    since: datetime
+    is_admin: bool = False
+    is_disabled: bool = False
+    is_viewer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsersPage(_Form):
+    """Everybody, and the form for one more; `link` is shown this one time."""
+
+    users: tuple[UserLine, ...]
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensPage:
+    """Everybody's tokens."""
+
+    tokens: tuple[TokenLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """A part of the audit log, and its filters."""
+
+    entries: tuple[Entry, ...]
+    events: tuple[Option, ...]
+    actor: str = ""
+    project: str = ""
+    next_href: str = ""
+    first_href: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,14 @@ select a.id as number, a.commit, a.base_commit, a.base_analysis_id, b.id as bran
        b.base, b.lines, b.project_id, c.commit as compared_commit,
        not exists (select from analyses o
                    where o.branch_id = a.branch_id and o.id < a.id
-                     and (a.commit = '' or o.commit <> a.commit)) as is_first
+                     and (a.commit = '' or o.commit <> a.commit)) as is_first,
+       a.public_id, b.name as branch, b.pr, p.slug as project,
+       coalesce(a.gate ->> 'verdict', (
+           select o.gate ->> 'verdict' from analyses o
+           where o.branch_id = a.branch_id and o.id < a.id order by o.id desc limit 1
+       )) as verdict_before
 from analyses a join branches b on b.id = a.branch_id
+join projects p on p.id = b.project_id
 left join analyses c on c.id = a.base_analysis_id
 where a.id = %(number)s;
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from insight_cloud.app.accounts import audit
 from insight_cloud.app.accounts.models import Caller
 from insight_cloud.app.api import Context
 from insight_cloud.app.gates import judge
@@ -19,6 +20,7 @@ from insight_cloud.app.issues import grade
 from insight_cloud.app.issues.models import RANKS, Counts
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
+from insight_cloud.app.webhooks import service as webhooks
 from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.database import Connection, sql
 from insight_cloud.database.statements import Statements
@@ -64,17 +66,25 @@ async def set_conditions(
     Raises:
         Invalid: a condition lacks something, or there are too many.
     """
-    if conditions is None:
-        await context.pool.execute(queries.unset, project_id=project.number)
-        return await read(context, project)
-    _check(conditions)
-    await context.pool.execute(
-        queries.set,
-        project_id=project.number,
-        conditions=msgspec.json.encode(list(conditions)).decode(),
-        author=caller.name,
-        at=context.now(),
-    )
+    _check(conditions or ())
+
+    async def work(connection: Connection) -> None:
+        if conditions is None:
+            await connection.execute(queries.unset, project_id=project.number)
+        else:
+            await connection.execute(
+                queries.set,
+                project_id=project.number,
+                conditions=msgspec.json.encode(list(conditions)).decode(),
+                author=caller.name,
+                at=context.now(),
+            )
+        words = "; ".join(judge.say(one) for one in (conditions or DEFAULT))
+        await audit.record(
+            connection, context, "gate changed", by=caller, project=project.slug, detail=words
+        )
+
+    await context.pool.run(work)
     return await read(context, project)
 
 
@@ -94,21 +104,37 @@ def _check(conditions: Sequence[Condition]) -> None:
         raise Invalid("these conditions cannot be used", problems=tuple(problems))
 
 
-async def evaluate(connection: Connection, number: int) -> Result:
-    """Judge an analysis in the transaction that stores it, and keep the result with it."""
+async def evaluate(connection: Connection, number: int, *, at: datetime) -> Result:
+    """Judge an analysis in the transaction that stores it, and keep the result with it.
+
+    A verdict that differs from the one before on its branch is told to webhooks.
+    """
     row = await connection.fetch_one(queries.analysis, _Analysis, number=number)
     gate = await _read(connection, row.project_id)
     result = judge.judge(gate.conditions, await _found(connection, row))
     await connection.execute(queries.keep, number=number, gate=msgspec.json.encode(result).decode())
+    if row.verdict_before not in {None, result.verdict}:
+        data = {
+            "project": row.project,
+            "branch": row.branch,
+            "commit": row.commit,
+            "pull_request": row.pr,
+            "before": row.verdict_before,
+            "verdict": result.verdict,
+            "analysis": str(row.public_id),
+        }
+        await webhooks.enqueue(connection, row.project_id, "gate.changed", data, at=at)
     return result
 
 
-async def evaluate_newest(connection: Connection, branch_ids: Iterable[int]) -> None:
+async def evaluate_newest(
+    connection: Connection, branch_ids: Iterable[int], *, at: datetime
+) -> None:
     """Judge the newest analysis of branches anew, because people decided about their issues."""
     wanted = sorted(branch_ids)
     numbers = await connection.fetch_all(queries.newest_of_branches, int, branch_ids=wanted)
     for number in sorted(numbers):
-        await evaluate(connection, number)
+        await evaluate(connection, number, at=at)
 
 
 async def of_analysis(context: Context, project: Project, id: UUID) -> Result | None:  # noqa: A002 - the API's word
@@ -251,6 +277,11 @@ class _Analysis:
     project_id: int
     compared_commit: str | None
     is_first: bool
+    public_id: UUID
+    branch: str
+    pr: int | None
+    project: str
+    verdict_before: str | None
 
 
 @dataclass(frozen=True, slots=True)

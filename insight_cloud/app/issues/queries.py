@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from insight_cloud.app.issues.models import RANKS, Filter, Muted
 from insight_cloud.database import Query, sql
@@ -26,9 +26,24 @@ where i.branch_id = %(branch_id)s"""
 _OF_BRANCH = "i.branch_id = %(branch_id)s"
 _GONE_FROM_BRANCH = "i.id in (select issue_id from branch_fixed where branch_id = %(branch_id)s)"
 
+_SELECT_WHOLE = """
+select i.id as number, i.severity as rank, i.public_id as id, r.tool, r.code as rule,
+       (array['info', 'low', 'medium', 'high', 'critical'])[i.severity] as severity,
+       i.category, i.state, i.suppressed, t.state as triage, i.message, p.path, i.line,
+       i.end_line, i.col, i.end_col, i.details, i.created_at
+from issues i
+join rules r on r.id = i.rule_id
+left join paths p on p.id = i.path_id
+left join triage t on t.id = i.triage_id
+where i.branch_id = %(branch_id)s"""
+
 _SELECT_IDS = """
 select i.id from issues i
 where i.branch_id = %(branch_id)s"""
+
+Shape = Literal["list", "whole", "ids"]
+_SHAPES: dict[Shape, str] = {"list": _SELECT, "whole": _SELECT_WHOLE, "ids": _SELECT_IDS}
+_NAMES: dict[Shape, str] = {"list": "issues", "whole": "issues_whole", "ids": "issue_ids"}
 
 _MUTED: dict[Muted, str] = {
     "source": "i.in_source",
@@ -51,11 +66,11 @@ def select(
     branch_id: int,
     after: tuple[int, int] | None,
     limit: int,
-    ids_only: bool = False,
+    shape: Shape = "list",
 ) -> tuple[Query, dict[str, Any]]:
     """Build the list's statement: constant fragments, values only as parameters.
 
-    With `ids_only` it lists internal numbers and nothing else.
+    `shape` says what is read of each issue: what the list shows, everything, its number.
 
     Each combination of conditions is a statement of its own, so that the planner may use a
     partial index for it. Both columns of the order run the same way: the row comparison of
@@ -108,7 +123,7 @@ def select(
         "after_rank": after[0] if after else None,
         "after_id": after[1] if after else None,
     }
-    start, name = (_SELECT_IDS, "issue_ids") if ids_only else (_SELECT, "issues")
+    start, name = _SHAPES[shape], _NAMES[shape]
     if wanted.gone:
         start, name = start.replace(_OF_BRANCH, _GONE_FROM_BRANCH), f"{name}_gone"
     text = start + "".join(f"\n  and {condition}" for condition in used.values()) + _ORDER

@@ -6,6 +6,14 @@ select pg_advisory_xact_lock_shared(hashtextextended('issues of project', %(proj
 -- name: own_project
 select pg_advisory_xact_lock(hashtextextended('issues of project', %(project_id)s));
 
+-- name: tools_of
+select distinct tool from rules
+where project_id = %(project_id)s and (%(tool)s::text is null or tool = %(tool)s) order by tool;
+
+-- name: rules_of
+select code, name, summary, help, help_uri from rules
+where project_id = %(project_id)s and tool = %(tool)s order by code;
+
 -- name: upsert_rules
 -- A rule's texts follow its tool's newest version; an unchanged rule is not written.
 insert into rules (project_id, tool, code, name, summary, help, help_uri)

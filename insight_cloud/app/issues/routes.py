@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts.identify import InCaller
-from insight_cloud.app.issues import service
+from insight_cloud.app.issues import export, service
 from insight_cloud.app.issues.models import (
     Counts,
     Day,
@@ -75,17 +77,7 @@ async def get_overview(request: Request, context: api.InContext, caller: InCalle
     return api.reply(request, Overview(await service.overview(context, visible)))
 
 
-@router.get(
-    "/projects/{project}/issues",
-    operation_id="list_issues",
-    response_model=IssuePage,
-    responses=api.problems(401, 403, 404, 422),
-)
-async def list_issues(
-    request: Request,
-    context: api.InContext,
-    caller: InCaller,
-    project: Slug,
+def _filter(
     *,
     branch: Branch = None,
     pr: Annotated[
@@ -107,12 +99,9 @@ async def list_issues(
     ] = None,
     new_in: Annotated[UUID | None, Query(description="First seen by this analysis.")] = None,
     fixed_in: Annotated[UUID | None, Query(description="Fixed by this analysis.")] = None,
-    cursor: api.InCursor = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Response:
-    """List issues, worst and newest first."""
-    target = await projects.open(context, caller, project)
-    wanted = Filter(
+) -> Filter:
+    """The filters of a list, as its address asks them."""
+    return Filter(
         branch=branch if pr is None else f"pull/{pr}",
         gone=gone,
         state=None if state == "all" else state,
@@ -127,8 +116,70 @@ async def list_issues(
         new_in=new_in,
         fixed_in=fixed_in,
     )
+
+
+InFilter = Annotated[Filter, Depends(_filter)]
+Extension = Literal["sarif", "csv", "jsonl", "codeclimate.json"]
+
+
+@router.get(
+    "/projects/{project}/issues",
+    operation_id="list_issues",
+    response_model=IssuePage,
+    responses=api.problems(401, 403, 404, 422),
+)
+async def list_issues(
+    request: Request,
+    context: api.InContext,
+    caller: InCaller,
+    project: Slug,
+    wanted: InFilter,
+    *,
+    cursor: api.InCursor = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """List issues, worst and newest first."""
+    target = await projects.open(context, caller, project)
     page = await service.page(context, target, wanted, cursor=cursor, limit=limit)
     return api.reply(request, page)
+
+
+@router.get(
+    "/projects/{project}/issues.{extension}",
+    operation_id="export_issues",
+    response_class=Response,
+    responses=api.problems(401, 403, 404, 422)
+    | {
+        200: {
+            "description": "Every issue that fits, in the format of the extension",
+            "content": {kind: {} for kind in sorted(set(export.FORMATS.values()))},
+        }
+    },
+)
+async def export_issues(
+    request: Request,
+    context: api.InContext,
+    caller: InCaller,
+    project: Slug,
+    *,
+    extension: Extension,
+    wanted: InFilter,
+) -> Response:
+    """Write out every issue that fits: SARIF, Code Climate, CSV, or one JSON object a line."""
+    target = await projects.open(context, caller, project)
+    form: export.Format = "codeclimate" if extension == "codeclimate.json" else extension
+    # Any change of the project makes another version of it, so nothing need be read to know.
+    state = f"{target.number}.{target.version}.{request.url.query}.{extension}"
+    digest = hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
+    headers = {
+        "cache-control": "private, no-cache",
+        "etag": f'W/"{digest}"',
+        "content-disposition": f'attachment; filename="{target.slug}-issues.{extension}"',
+    }
+    if digest in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    parts = export.stream(context, target, wanted, form)
+    return StreamingResponse(parts, 200, headers, media_type=export.media_type(form))
 
 
 @router.get(

@@ -30,7 +30,7 @@ from insight_cloud.app.sarif.model import SEVERITIES, Severity
 from insight_cloud.core.errors import Missing
 from insight_cloud.database.statements import Statements
 
-__all__ = ["counts", "numbers", "one", "overview", "page", "top", "trend"]
+__all__ = ["branch_number", "counts", "numbers", "one", "overview", "page", "top", "trend"]
 
 
 async def page(
@@ -47,7 +47,7 @@ async def page(
         Invalid: the cursor is not one of this list.
     """
     after = api.position(cursor, int, int)
-    branch_id = await _branch_id(context, project, wanted.branch)
+    branch_id = await branch_number(context, project, wanted.branch)
     if branch_id is None:
         return IssuePage((), None)
     query, parameters = queries.select(
@@ -81,7 +81,7 @@ async def numbers(db: Statements, project: Project, wanted: Filter, *, limit: in
         branch_id=branch_id,
         after=None,
         limit=limit,
-        ids_only=True,
+        shape="ids",
     )
     return await db.fetch_all(query, int, **parameters)
 
@@ -105,7 +105,7 @@ async def counts(
     context: api.Context, project: Project, branch: str | None = None
 ) -> tuple[Counts, tuple[Top, ...]]:
     """Count what is open on a branch: by severity, and by category."""
-    branch_id = await _branch_id(context, project, branch)
+    branch_id = await branch_number(context, project, branch)
     if branch_id is None:
         return Counts(), ()
     severities = await context.pool.fetch_all(
@@ -124,7 +124,7 @@ async def trend(
 
     The days before the first analysis are left out.
     """
-    branch_id = await _branch_id(context, project, branch)
+    branch_id = await branch_number(context, project, branch)
     if branch_id is None:
         return ()
     today = context.now().date()
@@ -165,7 +165,7 @@ async def top(
     limit: int = 10,
 ) -> tuple[Top, ...]:
     """Name the rules or the paths (`by`: "rule" or "path") with the most open issues."""
-    branch_id = await _branch_id(context, project, branch)
+    branch_id = await branch_number(context, project, branch)
     if branch_id is None:
         return ()
     query = queries.named.top_rules if by == "rule" else queries.named.top_paths
@@ -184,7 +184,8 @@ async def overview(context: api.Context, projects: Iterable[Project]) -> tuple[P
     return tuple(row.state() for row in rows)
 
 
-async def _branch_id(context: api.Context, project: Project, branch: str | None) -> int | None:
+async def branch_number(context: api.Context, project: Project, branch: str | None) -> int | None:
+    """The internal number of a branch (None: the default one); None when it was never analysed."""
     branch_id: int | None = await context.pool.fetch_value(
         queries.named.branch_id,
         project_id=project.number,

@@ -10,7 +10,7 @@ import re
 import secrets
 from uuid import UUID
 
-from insight_cloud.app.accounts import policy, rules
+from insight_cloud.app.accounts import audit, policy, rules
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.models import ApiToken, Caller, Role
 from insight_cloud.app.accounts.policy import Right
@@ -166,13 +166,15 @@ async def change(
         Invalid: the name or the branch cannot be used.
     """
     project = await open(context, caller, slug, "manage")
-    await queries.change(
-        context.pool,
-        project_id=project.number,
-        name=None if name is None else rules.name(name),
-        default_branch=None if default_branch is None else _branch(default_branch),
-        public_badge=public_badge,
-    )
+    wanted = {
+        "name": None if name is None else rules.name(name),
+        "default_branch": None if default_branch is None else _branch(default_branch),
+        "public_badge": public_badge,
+    }
+    said = ", ".join(f"{field} {value}" for field, value in wanted.items() if value is not None)
+    async with context.pool.transaction() as db:
+        await queries.change(db, project_id=project.number, **wanted)  # type: ignore[arg-type]  # by field
+        await audit.record(db, context, "project changed", by=caller, project=slug, detail=said)
     return await open(context, caller, slug, "manage")
 
 
@@ -184,7 +186,9 @@ async def delete(context: Context, caller: Caller, slug: str) -> None:
         Refused: as in `open`.
     """
     project = await open(context, caller, slug, "manage")
-    await queries.delete(context.pool, project_id=project.number)
+    async with context.pool.transaction() as db:
+        await queries.delete(db, project_id=project.number)
+        await audit.record(db, context, "project deleted", by=caller, project=slug)
 
 
 async def list_members(context: Context, caller: Caller, slug: str) -> list[Member]:
@@ -222,6 +226,9 @@ async def put_member(
         await queries.put_member(
             db, project_id=project.number, user_id=user_id, role=role, now=context.now()
         )
+        await audit.record(
+            db, context, "member changed", by=caller, project=slug, target=email, detail=role
+        )
 
 
 async def remove_member(context: Context, caller: Caller, slug: str, *, email: str) -> None:
@@ -241,6 +248,7 @@ async def remove_member(context: Context, caller: Caller, slug: str, *, email: s
             raise Missing(f"nobody with the address {email} is a member of {slug!r}")
         await _refuse_last_maintainer(db, caller, project, member)
         await queries.remove_member(db, project_id=project.number, user_id=member.user_id)
+        await audit.record(db, context, "member removed", by=caller, project=slug, target=email)
 
 
 async def list_tokens(context: Context, caller: Caller, slug: str) -> list[ApiToken]:
@@ -262,7 +270,7 @@ async def revoke_token(context: Context, caller: Caller, slug: str, token_id: UU
         Refused: as in `open`.
     """
     project = await open(context, caller, slug, "manage")
-    await accounts.revoke_token_of_project(context, project.number, token_id)
+    await accounts.revoke_token_of_project(context, caller, project.number, token_id)
 
 
 async def _list(
@@ -311,6 +319,7 @@ async def _create(context: Context, caller: Caller, *, slug: str, name: str) -> 
                 role="maintainer",
                 now=context.now(),
             )
+        await audit.record(db, context, "project made", by=caller, project=slug)
         return await queries.find(db, slug=slug, user_id=caller.user_id)
 
 

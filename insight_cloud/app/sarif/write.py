@@ -19,7 +19,7 @@ from insight_cloud.app.sarif.results import OUR_CONTEXT, OUR_LINE, OUR_PROJECT
 from insight_cloud.app.sarif.runs import OUR_DETAIL, OUR_SCOPE, OUR_STATE
 from insight_cloud.app.sarif.severity import OUR_CATEGORY, OUR_SEVERITY
 
-__all__ = ["log"]
+__all__ = ["HEAD", "RUN_TAIL", "TAIL", "log", "result", "run_head"]
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -50,6 +50,31 @@ def log(runs: Sequence[Run]) -> bytes:
     """The runs as one log, indented for people and ending in a line feed."""
     written = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_run(run) for run in runs]}
     return msgspec.json.format(msgspec.json.encode(written), indent=1) + b"\n"
+
+
+# -- part by part: for a log that is too long to be held
+
+
+HEAD = b'{"$schema": "' + _SCHEMA.encode() + b'", "version": "2.1.0", "runs": [\n'
+RUN_TAIL = b"]}"
+TAIL = b"\n]}\n"
+
+
+def run_head(tool: str, rules: Sequence[Rule]) -> bytes:
+    """A run up to its results, which follow with commas between, and `RUN_TAIL` after them."""
+    written: Object = {
+        "tool": {"driver": {"name": tool, "rules": [_rule(rule, ()) for rule in rules]}},
+        "originalUriBaseIds": {_ROOT: {"description": {"text": "The root of the sources."}}},
+    }
+    return msgspec.json.encode(written)[:-1] + b', "results": [\n'
+
+
+def result(finding: Finding, rule_index: int, more: Object) -> bytes:
+    """One result, with what `more` says of it."""
+    return msgspec.json.encode(_result(finding, rule_index) | more)
+
+
+# -- at once
 
 
 def _run(run: Run) -> Object:

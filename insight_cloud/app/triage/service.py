@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from insight_cloud.app.accounts import rules
+from insight_cloud.app.accounts import audit, rules
 from insight_cloud.app.accounts.models import Caller
 from insight_cloud.app.api import Context
 from insight_cloud.app.gates import service as gates
@@ -26,6 +26,7 @@ from insight_cloud.app.issues.queries import named as issue_queries
 from insight_cloud.app.issues.reconcile import Ledger
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.triage.models import Judged, Selection, Suppression, Verdict
+from insight_cloud.app.webhooks import service as webhooks
 from insight_cloud.core.errors import Conflict, Invalid, Missing
 from insight_cloud.database import Connection, sql
 
@@ -82,6 +83,24 @@ async def judge(
             touched = await _take_back(connection, act, kin, ids)
         else:
             touched = await _decide(connection, act, kin, ids, verdict)
+        await audit.record(
+            connection,
+            context,
+            "issues judged",
+            by=caller,
+            project=project.slug,
+            target=f"issues: {len(ids)}, on all branches: {touched}",
+            detail=f"{verdict.state or 'open'}: {verdict.reason.strip()}",
+        )
+        data = {
+            "project": project.slug,
+            "state": verdict.state or "open",
+            "reason": verdict.reason.strip(),
+            "author": caller.name,
+            "issues": len(ids),
+            "on_all_branches": touched,
+        }
+        await webhooks.enqueue(connection, project.number, "issues.judged", data, at=act.at)
         return Judged(len(ids), touched)
 
     return await context.pool.run(work)
@@ -289,7 +308,7 @@ async def _count(connection: Connection, act: _Act, rows: Iterable[_Changed]) ->
     for branch_id, ledger in sorted(ledgers.items()):
         await ledger.store(connection, branch_id=branch_id, day=act.at.date())
     # The verdict follows: a false positive that failed a gate does so no longer.
-    await gates.evaluate_newest(connection, ledgers)
+    await gates.evaluate_newest(connection, ledgers, at=act.at)
 
 
 # -- suppressions ----------------------------------------------------------------------------
@@ -341,6 +360,15 @@ async def add_suppression(
             at=act.at,
         )
         await _count(connection, act, await _suppress(connection, act))
+        await audit.record(
+            connection,
+            context,
+            "suppression added",
+            by=caller,
+            project=project.slug,
+            target=" ".join(part for part in (tool, rule, path) if part),
+            detail=reason.strip(),
+        )
         return await connection.fetch_one(queries.suppression, Suppression, number=number)
 
     return await context.pool.run(work)
@@ -378,6 +406,14 @@ async def remove_suppression(context: Context, caller: Caller, project: Project,
         if number is None:
             raise Missing(f"project {project.slug} has no suppression {id}")
         await _count(connection, act, await _unsuppress(connection, act, [number]))
+        await audit.record(
+            connection,
+            context,
+            "suppression removed",
+            by=caller,
+            project=project.slug,
+            target=str(id),
+        )
 
     await context.pool.run(work)
 

@@ -215,7 +215,7 @@ async def test_a_long_branch_does_not_lose_its_state_by_a_parameter(site: Site) 
     with pytest.raises(Conflict, match="full state"):
         await site.analyse(run(), commit="2", branch="release", base="main")
     assert len(await site.issues(branch="release")) == 1
-    await branches.remove(site.context, site.project, "release")
+    await branches.remove(site.context, site.caller, site.project, "release")
     done = await site.analyse(run(code("A")), commit="2", branch="release", base="main")
     assert done.analysis.base == "main"
 
@@ -223,14 +223,14 @@ async def test_a_long_branch_does_not_lose_its_state_by_a_parameter(site: Site) 
 async def test_a_branch_is_deleted_with_everything_on_it_and_nothing_else(site: Site) -> None:
     await site.analyse(run(code("A"), code("B")), commit="m1")
     await pull(site, code("A"), code("N"), commit="t1", base_commit="m1")
-    await branches.remove(site.context, site.project, "pull/7")
+    await branches.remove(site.context, site.caller, site.project, "pull/7")
     assert len(await site.issues()) == 2
     with pytest.raises(Missing):
         await branches.pull(site.context, site.project, 7)
     with pytest.raises(Missing):
-        await branches.remove(site.context, site.project, "pull/7")
+        await branches.remove(site.context, site.caller, site.project, "pull/7")
     with pytest.raises(Conflict):
-        await branches.remove(site.context, site.project, "main")
+        await branches.remove(site.context, site.caller, site.project, "main")
 
 
 async def test_a_pull_request_is_closed_and_opened_by_the_next_push(site: Site) -> None:

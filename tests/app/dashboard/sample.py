@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from insight_cloud.app.accounts.audit import Entry
 from insight_cloud.app.dashboard import charts, markdown, views
 from insight_cloud.app.dashboard.views import Change, Counts, Field, Frame, Option
 
@@ -257,6 +258,7 @@ FILTERED = replace(
     may_triage=True,
     verdicts=VERDICTS,
     query="q=timeout&path=src/",
+    downloads=(views.Crumb("CSV", "/api/v1/projects/payments/issues.csv"),),
     filters=replace(
         FILTERS,
         q="timeout",
@@ -416,6 +418,7 @@ GATE = views.GateView(
     grade=views.GradeView("C", 6.2, 12_400, "10 × critical ÷ lines"),  # noqa: RUF001 - times
     compared_with="main at 3f2a91bc04d7",
 )
+HOOK = views.WebhookLine("1", "https://hooks.example/x", ("gate.changed",), "Ada", ago(days=2))
 PULL = views.PullLine(
     number=17,
     href="/projects/payments/pulls/17",
@@ -491,6 +494,70 @@ PAGES: dict[str, tuple[str, Frame, Any]] = {
         "suppressions.html",
         frame("Suppressions", crumbs=TO_ISSUES),
         views.SuppressionsPage(project=HEAD, suppressions=(), held_href="/"),
+    ),
+    "webhooks": (
+        "webhooks.html",
+        frame("Webhooks", crumbs=CRUMBS),
+        views.WebhooksPage(
+            project=replace(HEAD, tab="settings"),
+            webhooks=(HOOK, replace(HOOK, id="2", disabled="paused by Ada")),
+            events=options(("gate.changed", None), chosen="gate.changed"),
+            secret="whsec_x",
+            form={"url": views.Field("http://x", "Is no https URL.")},
+        ),
+    ),
+    "webhooks-none": (
+        "webhooks.html",
+        frame("Webhooks", crumbs=CRUMBS),
+        views.WebhooksPage(project=HEAD, webhooks=(), events=()),
+    ),
+    "webhook": (
+        "webhook.html",
+        frame("Webhook", crumbs=CRUMBS),
+        views.WebhookPage(
+            project=replace(HEAD, tab="settings"),
+            webhook=HOOK,
+            deliveries=(
+                views.DeliveryLine(
+                    "1", "ping", "pending", 2, 500, "no", "{}", NOW, NOW + timedelta(hours=1), 0.1
+                ),
+                views.DeliveryLine("2", "ping", "delivered", 1, 204, "", "{}", NOW, None, 0.1),
+                views.DeliveryLine("3", "ping", "failed", 8, None, "away", "{}", NOW, None, None),
+            ),
+            next_href="/projects/payments/webhooks/1?cursor=x",
+        ),
+    ),
+    "webhook-none": (
+        "webhook.html",
+        frame("Webhook", crumbs=CRUMBS),
+        views.WebhookPage(
+            project=HEAD, webhook=replace(HOOK, disabled="paused by Ada"), deliveries=()
+        ),
+    ),
+    "users": (
+        "users.html",
+        frame("Users", crumbs=CRUMBS[:1]),
+        views.UsersPage(
+            users=(
+                views.UserLine("Ada", "ada@example.org", NOW, is_admin=True, is_viewer=True),
+                views.UserLine("Eve", "eve@example.org", NOW, is_disabled=True),
+                views.UserLine("Bob", "bob@example.org", NOW),
+            ),
+            link="https://insight.example/welcome/inl_x",
+        ),
+    ),
+    "tokens": ("tokens.html", frame("Tokens"), views.TokensPage(tokens=())),
+    "audit": (
+        "audit.html",
+        frame("Audit log"),
+        views.AuditPage(
+            entries=(
+                Entry(NOW, "ada@example.org", "session", "::1", "token made", "p", "ci", "read"),
+                Entry(NOW, "operator", "server", "", "user added", None, "bob@example.org", ""),
+            ),
+            events=options(("token made", None), chosen="token made"),
+            next_href="/operator/audit?cursor=x",
+        ),
     ),
     "pulls": (
         "pulls.html",

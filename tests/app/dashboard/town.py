@@ -33,6 +33,7 @@ from insight_cloud.app.sarif import write
 from insight_cloud.app.sarif.model import Category, Finding, Location, Rule, Run, Severity
 from insight_cloud.app.triage import service as triage
 from insight_cloud.app.triage.models import Selection, Verdict
+from insight_cloud.app.webhooks import service as webhooks
 from insight_cloud.database import Pool
 from insight_cloud.ratelimit import RateLimitSettings
 from insight_cloud.settings import ServerSettings, Settings
@@ -234,6 +235,11 @@ async def _judgements(town: Town, ada: Caller) -> None:
     await triage.add_suppression(
         town.context, ada, project, rule="D103", path="src/legacy/**", reason=f"old code {EVIL}"
     )
+    made = await webhooks.add(
+        town.context, ada, project, url="https://hooks.invalid/x", events=["gate.changed"]
+    )
+    await webhooks.ping(town.context, project, made.webhook.id)
+    town.ids["webhook"] = str(made.webhook.id)
     held = Filter(muted="rule")
     town.ids["suppressed"] = str((await _first(town, project, held)).id)
 

@@ -1,0 +1,1 @@
+"""What a project tells other programs: an outbox, signed messages, and patience."""
