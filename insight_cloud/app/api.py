@@ -18,6 +18,7 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.requests import HTTPConnection
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from insight_cloud.cache import Cache
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from insight_cloud.wiring import Components
 
 __all__ = [
+    "Body",
     "BodyLimit",
     "Context",
     "ErrorPage",
@@ -86,6 +88,15 @@ def _context(connection: HTTPConnection) -> Context:
 
 InContext = Annotated[Context, Depends(_context)]
 InCursor = Annotated[str | None, Query(max_length=200, description="From the previous page.")]
+
+
+class Body(BaseModel):
+    """What a request sends: nothing but the fields that are described.
+
+    Numbers and booleans are declared as `StrictInt` and `StrictBool`: the text "yes" is neither.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 # -- replies ---------------------------------------------------------------------------------

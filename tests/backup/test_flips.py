@@ -39,7 +39,6 @@ def _files(job: Job) -> dict[str, Path]:
 async def test_every_flipped_bit_is_found_before_a_row_is_restored(made: Job) -> None:
     files = _files(made)
     (backup_id,) = {path.parent.name for path in files.values()}
-    before = await world.databases(made.url)
     draw = random.Random(20261125)
     for _ in range(FLIPS):
         name = draw.choice(sorted(files))
@@ -53,7 +52,7 @@ async def test_every_flipped_bit_is_found_before_a_row_is_restored(made: Job) ->
         files[name].write_bytes(whole)
         part = name.split(".")[0]
         assert ("manifest" if part == "manifest" else f"part {part!r}") in str(caught.value)
-    assert await world.databases(made.url) == before
+    assert not [name for name in await world.databases(made.url) if name.startswith("never")]
 
 
 async def test_a_verification_finds_it_too_and_it_is_remembered(made: Job) -> None:

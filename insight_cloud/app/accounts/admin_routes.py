@@ -6,14 +6,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import StrictBool
 
 from insight_cloud.app.accounts import audit, policy, service
 from insight_cloud.app.accounts.audit import AuditPage
 from insight_cloud.app.accounts.identify import InCaller
 from insight_cloud.app.accounts.models import ApiToken, User
 from insight_cloud.app.accounts.rules import EMAIL_LIMIT
-from insight_cloud.app.api import InContext, InCursor, problems, reply
+from insight_cloud.app.api import Body, InContext, InCursor, problems, reply
 
 __all__ = ["router"]
 
@@ -22,13 +22,11 @@ router = APIRouter(prefix="/api/v1/admin", tags=["administration"])
 Address = Annotated[str, Path(min_length=3, max_length=EMAIL_LIMIT, description="The address.")]
 
 
-class UserChange(BaseModel):
+class UserChange(Body):
     """What to change of a user; what is left out or null stays as it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    disabled: bool | None = None
-    is_admin: bool | None = None
+    disabled: StrictBool | None = None
+    is_admin: StrictBool | None = None
 
 
 @router.get(

@@ -6,13 +6,13 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StrictInt
 
 from insight_cloud.app.accounts import identify, service
 from insight_cloud.app.accounts.identify import InCaller
 from insight_cloud.app.accounts.models import ApiToken, Me, NewApiToken, Scope, Tokens, User
 from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT, PASSWORD_LIMITS, SLUG_PATTERN
-from insight_cloud.app.api import InContext, problems, reply
+from insight_cloud.app.api import Body, InContext, problems, reply
 from insight_cloud.core.errors import Unauthenticated
 
 __all__ = ["router"]
@@ -27,11 +27,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT)]
 _Secret = Annotated[str, Field(min_length=1, max_length=_SECRET_LIMIT)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Registration(_Body):
+class Registration(Body):
     """Somebody who wants an account."""
 
     email: _Email
@@ -39,32 +35,32 @@ class Registration(_Body):
     password: str = Field(min_length=PASSWORD_LIMITS[0], max_length=PASSWORD_LIMITS[1])
 
 
-class Credentials(_Body):
+class Credentials(Body):
     """What proves who somebody is."""
 
     email: str = Field(min_length=1, max_length=EMAIL_LIMIT)
     password: str = Field(min_length=1, max_length=PASSWORD_LIMITS[1])
 
 
-class RefreshRequest(_Body):
+class RefreshRequest(Body):
     """The refresh token that came with the last access token."""
 
     refresh_token: _Secret
 
 
-class LogoutRequest(_Body):
+class LogoutRequest(Body):
     """The refresh token of the family to end, where no access token is valid any more."""
 
     refresh_token: _Secret
 
 
-class TokenRequest(_Body):
+class TokenRequest(Body):
     """What a new API token may do, where, and for how long (null: until it is revoked)."""
 
     name: _Name
     scopes: list[Scope] = Field(min_length=1, max_length=4)
     project: str | None = Field(default=None, max_length=64, pattern=SLUG_PATTERN)
-    days: int | None = Field(default=365, ge=1, le=_LONGEST_DAYS)
+    days: StrictInt | None = Field(default=365, ge=1, le=_LONGEST_DAYS)
 
 
 @router.post(

@@ -7,7 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StrictInt
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts.identify import InCaller, caller_of
@@ -28,11 +28,7 @@ badges = APIRouter(include_in_schema=False)
 PullRequest = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="A pull request.")]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NewCondition(_Body):
+class NewCondition(api.Body):
     """One demand.
 
     `new` and `open` admit `most` issues of any of `severity` (empty: all severities) in
@@ -43,7 +39,7 @@ class NewCondition(_Body):
     metric: Metric
     severity: list[Severity] = Field(default_factory=list, max_length=5)
     category: Category | None = None
-    most: int = Field(default=0, strict=True, ge=0, le=2**31 - 1)
+    most: StrictInt = Field(default=0, ge=0, le=2**31 - 1)
     grade: Letter | None = None
 
     @property
@@ -52,7 +48,7 @@ class NewCondition(_Body):
         return Condition(self.metric, tuple(self.severity), self.category, self.most, self.grade)
 
 
-class GateRequest(_Body):
+class GateRequest(api.Body):
     """What a project demands; null is the default again."""
 
     conditions: Annotated[list[NewCondition] | None, Field(max_length=service.CONDITIONS_LIMIT)]

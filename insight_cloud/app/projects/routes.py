@@ -6,12 +6,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StrictBool
 
 from insight_cloud.app.accounts import InCaller, Role
 from insight_cloud.app.accounts.models import ApiToken
 from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT, SLUG_PATTERN
-from insight_cloud.app.api import InContext, InCursor, problems, reply
+from insight_cloud.app.api import Body, InContext, InCursor, problems, reply
 from insight_cloud.app.projects import service
 from insight_cloud.app.projects.models import Member, ProjectPage, PublicProject
 
@@ -23,30 +23,24 @@ Slug = Annotated[str, Path(min_length=1, max_length=64, description="The project
 Address = Annotated[str, Path(min_length=3, max_length=EMAIL_LIMIT, description="The address.")]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NewProject(_Body):
+class NewProject(Body):
     """A project to make: `slug` is its name in addresses and commands, for good."""
 
     slug: str = Field(min_length=1, max_length=64, pattern=SLUG_PATTERN)
     name: str = Field(min_length=1, max_length=NAME_LIMIT)
 
 
-class ProjectChange(_Body):
+class ProjectChange(Body):
     """What to change; what is left out or null stays as it is."""
 
     name: str | None = Field(default=None, min_length=1, max_length=NAME_LIMIT)
     default_branch: str | None = Field(default=None, min_length=1, max_length=200)
-    public_badge: bool | None = Field(
-        default=None,
-        strict=True,
-        description="Whether everybody may see the verdict about its branches.",
+    public_badge: StrictBool | None = Field(
+        default=None, description="Whether everybody may see the verdict about its branches."
     )
 
 
-class Membership(_Body):
+class Membership(Body):
     """What a member may do; each role includes those before it."""
 
     role: Role

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StrictBool
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts.identify import InCaller
@@ -28,11 +28,7 @@ router = APIRouter(prefix="/api/v1", tags=["triage"])
 _Text = Annotated[str | None, Field(default=None, max_length=500)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class IssueFilter(_Body):
+class IssueFilter(api.Body):
     """The same questions as the list of issues asks; what is left out is open."""
 
     branch: Annotated[str | None, Field(default=None, max_length=255)]
@@ -43,7 +39,7 @@ class IssueFilter(_Body):
     rule: _Text
     path: _Text
     q: _Text
-    suppressed: bool = Field(default=False, strict=True)
+    suppressed: StrictBool = False
     muted: Muted | None = None
     new_in: UUID | None = None
     fixed_in: UUID | None = None
@@ -67,7 +63,7 @@ class IssueFilter(_Body):
         )
 
 
-class TriageRequest(_Body):
+class TriageRequest(api.Body):
     """What is decided about which issues: `ids`, or all that fit `filter`.
 
     `open` takes back what was decided before. `until` is the last day of `accepted`.
@@ -99,7 +95,7 @@ class TriageRequest(_Body):
         return Verdict(None if self.state == "open" else self.state, self.reason, self.until)
 
 
-class NewSuppression(_Body):
+class NewSuppression(api.Body):
     """Which issues do not count: of a rule, at paths that fit a pattern, or both.
 
     In `path`, `*` is any text within a folder, `**` any folders, and a slash at the end means

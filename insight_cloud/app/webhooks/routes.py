@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StrictBool
 
 from insight_cloud.app import api
 from insight_cloud.app.accounts.identify import InCaller
@@ -22,11 +22,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", tags=["webhooks"])
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class WebhookRequest(_Body):
+class WebhookRequest(api.Body):
     """Where to tell which events."""
 
     url: str = Field(min_length=1, max_length=URL_LIMIT)
@@ -35,10 +31,10 @@ class WebhookRequest(_Body):
     )
 
 
-class WebhookChange(_Body):
+class WebhookChange(api.Body):
     """Whether to go on telling."""
 
-    enabled: bool
+    enabled: StrictBool
 
 
 @dataclass(frozen=True, slots=True)
