@@ -22,6 +22,8 @@ from insight_cloud.app.analyses.models import (
 from insight_cloud.app.gates.routes import PullRequest
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.routes import Slug
+from insight_cloud.app.sarif import codeclimate
+from insight_cloud.core.errors import Invalid
 
 __all__ = ["router"]
 
@@ -87,6 +89,7 @@ async def upload_analysis(
         upload_bytes=limits.upload_bytes,
         log_bytes=limits.log_bytes,
     )
+    _refuse_mislabelled(request, body)
     upload = Upload(
         branch=branch,
         commit=commit,
@@ -99,6 +102,13 @@ async def upload_analysis(
     )
     submission = await service.ingest(context, caller, project, upload, body)
     return api.reply(request, submission, status=200 if submission.repeated else 201)
+
+
+def _refuse_mislabelled(request: Request, body: bytes) -> None:
+    """Refuse a Code Climate report that says it is SARIF: one of both is a mistake."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/sarif+json" and codeclimate.is_report(body):
+        raise Invalid("the body is an array, and no SARIF log: send it as application/json")
 
 
 @router.get(

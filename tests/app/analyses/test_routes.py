@@ -161,3 +161,11 @@ async def test_a_made_up_cursor_is_refused(api: Api, cursor: str) -> None:
         )
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == "/query/cursor"
+
+
+async def test_a_report_that_says_it_is_sarif_is_refused(api: Api) -> None:
+    headers = await api.token("ingest") | {"content-type": "application/sarif+json"}
+    answer = await api.post(b"[]", headers)
+    assert answer.status_code == 422
+    assert "application/json" in answer.json()["detail"]
+    assert await api.rows() == 0
