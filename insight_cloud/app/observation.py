@@ -10,11 +10,11 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from insight_cloud import __version__, cache, database, ratelimit, telemetry
+from insight_cloud import __version__, backup, cache, database, ratelimit, telemetry, tls, wiring
 from insight_cloud.app import api
 from insight_cloud.app.accounts.identify import CALLER
 from insight_cloud.core.asgi import App, Scope
@@ -23,6 +23,7 @@ from insight_cloud.headers import Reports
 from insight_cloud.notify import Message, Notifier, Severity
 from insight_cloud.settings import Settings
 from insight_cloud.telemetry import Alert, Every, Leak, Periodic, Probe, Sample, process
+from insight_cloud.telemetry import checks as telemetry_checks
 from insight_cloud.wiring import Limits
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _PUBLISH_SECONDS = 5
 _WATCH_SECONDS = 10
 _ALERT_SECONDS = 15
 _TICK_SECONDS = 60
+_BACKUPS_SECONDS = 600
 _SLOW_QUERIES = "database_very_slow_queries_total"
 _SEVERITIES: Mapping[str, Severity] = {"began": "error", "continues": "error", "ended": "info"}
 
@@ -127,6 +129,8 @@ class Observation:
             error_seconds=wanted.very_slow_request_seconds,
             file=None if directory is None else directory / "slow.jsonl",
         )
+        self._lag = telemetry.LoopLag()
+        self._backups: tuple[backup.state.State, ...] = ()
         self.watch = telemetry.Watch(
             self._tell_of_leak,
             window_seconds=wanted.leak_window_minutes * 60,
@@ -182,14 +186,15 @@ class Observation:
         """Ask the components from now on, and watch."""
         context = self._context()
         self.notifier = notifier
-        lag = telemetry.LoopLag()
         for collector in (
             lambda: _of_database(context.pool),
             lambda: _of_cache(context.cache),
             lambda: _of_limits(context.limits),
             lambda: _of_reports(self.reports),
             lambda: _of_notifier(notifier),
-            lag.samples,
+            lambda: backup.state.samples(self._backups, now=datetime.now(UTC)),
+            self._of_certificate,
+            self._lag.samples,
             self.watch.samples,
         ):
             self.recorder.collect(collector)
@@ -199,7 +204,9 @@ class Observation:
             Every(_WATCH_SECONDS, self.watch.step),
             Every(_ALERT_SECONDS, self.alerts.step),
         ]
-        watching = asyncio.create_task(lag.watch())
+        if self._settings.backup.stores:
+            works.append(Every(_BACKUPS_SECONDS, self._look_at_backups))
+        watching = asyncio.create_task(self._lag.watch())
         handlers = [self.errors, *_sentry(self._settings)]
         for handler in handlers:
             logging.getLogger().addHandler(handler)
@@ -238,11 +245,46 @@ class Observation:
             limits = self._context().limits
             return await ratelimit.check(limits.store, limits.policies.values())
 
-        return [
+        async def of_process() -> Iterable[Check]:
+            return await telemetry_checks.check(self._lag, self.alerts)
+
+        async def of_certificate() -> Iterable[Check]:
+            store = wiring.certificate_store(self._settings)
+            return await tls.check(store, names=self._settings.tls.names)
+
+        async def of_backups() -> Iterable[Check]:
+            oldest = timedelta(hours=self._settings.backup.oldest_hours)
+            return backup.state.check(self._backups, now=datetime.now(UTC), oldest=oldest)
+
+        probes = [
             Probe("database", of_database, seconds, "datastore"),
             Probe("cache", of_cache, seconds, "datastore", required=False),
             Probe("ratelimit", of_limits, seconds, "datastore", required=False),
+            Probe("process", of_process, seconds, "system", required=False),
         ]
+        if self._settings.server.tls:
+            probes.append(Probe("tls", of_certificate, seconds, required=False))
+        if self._settings.backup.stores:
+            probes.append(Probe("backup", of_backups, seconds, "datastore", required=False))
+        return probes
+
+    def _of_certificate(self) -> Iterable[Sample]:
+        if not self._settings.server.tls:
+            return ()
+        return tls.samples(wiring.certificate_store(self._settings))
+
+    async def _look_at_backups(self) -> None:
+        """Ask the stores, now and then: what they hold is asked for far more often."""
+        async with wiring.backups(self._settings, database=False) as job:
+            self._backups = await backup.state.read(job)
+        problems = [state.problem for state in self._backups if state.problem]
+        good = sum(state.good for state in self._backups)
+        stores = len(self._backups)
+        self.note(
+            "backup.look",
+            problems[0] if problems else f"{good} good backups in {stores} stores",
+            failed=bool(problems),
+        )
 
     async def _tell_of_alert(self, alert: Alert) -> None:
         await self._tell(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from insight_cloud.backup import pruning, state
     from insight_cloud.backup.announce import Announcer
     from insight_cloud.backup.archive import Archiver, Log
-    from insight_cloud.backup.base import base
     from insight_cloud.backup.catalogue import Catalogue, Held, Holdings
+    from insight_cloud.backup.cluster import base
     from insight_cloud.backup.creation import create
     from insight_cloud.backup.crypto import Identity, Lock, new_identity
     from insight_cloud.backup.drills import Drilled, Fresh, drill
@@ -79,7 +79,7 @@ __getattr__ = later.names(
         ".": "pruning state",
         "announce": "Announcer",
         "archive": "Archiver Log",
-        "base": "base",
+        "cluster": "base",
         "catalogue": "Catalogue Held Holdings",
         "creation": "create",
         "crypto": "Identity Lock new_identity",

@@ -18,12 +18,15 @@ __all__ = ["names"]
 def names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` (PEP 562) of `package`: names of each module, separated by spaces.
 
-    Names under "." are modules themselves.
+    Names under "." are modules themselves. No other name may be that of a module: once somebody
+    has imported that module, Python would find it in place of what it holds.
 
     The package imports the same names under `TYPE_CHECKING`, so that type checkers, and people,
     see where they come from.
     """
     where = {name: module for module, all_names in modules.items() for name in all_names.split()}
+    if both := sorted(name for name in where if name in modules and where[name] != "."):
+        raise ValueError(f"{package}: {both[0]} is a module and a name of another")
 
     def get(name: str) -> Any:
         if name not in where:

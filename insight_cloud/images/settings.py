@@ -11,7 +11,10 @@ __all__ = ["ImagesSettings"]
 
 
 class ImagesSettings(BaseModel):
-    """Images that are resized and re-encoded when somebody asks for them."""
+    """Images that are resized and re-encoded when somebody asks for them.
+
+    `insight serve` does not serve images yet; an application that uses the component does.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,9 +16,11 @@ from insight_cloud import wiring
 from insight_cloud.app import api, web
 from insight_cloud.app.accounts import COOKIE
 from insight_cloud.app.observation import Observation
+from insight_cloud.backup import BackupSettings
 from insight_cloud.notify import NotifySettings
-from insight_cloud.settings import Settings
+from insight_cloud.settings import ServerSettings, Settings
 from insight_cloud.telemetry import TelemetrySettings
+from insight_cloud.tls import TlsSettings
 from tests.app.dashboard.conftest import town
 from tests.app.dashboard.town import Town
 from tests.notify.receivers import receiver, slack_answer
@@ -171,3 +174,28 @@ async def test_traces_and_errors_of_the_service_arrive_where_the_settings_say(
     told = b"".join(one.body for one in sentry.received).decode()
     assert "a bug in projects" in told
     assert request in told
+
+
+async def test_certificate_and_backups_are_in_the_health_report_and_the_metrics(
+    town: Town, tmp_path: Path
+) -> None:
+    settings = Settings(
+        server=ServerSettings(tls=True),
+        tls=TlsSettings(directory=tmp_path / "certificates", names=("insight.test",)),
+        backup=BackupSettings(stores=(f"file://{tmp_path}/backups",)),
+    )
+    (tmp_path / "backups").mkdir()
+    components = wiring.Components(town.context.pool, limits=wiring.limits(settings))
+    app = web.create(settings, components)
+    app.state.context = api.Context.of(components, settings)
+    observation: Observation = app.state.observation
+    async with observation.running(components.notifier):
+        await observation._look_at_backups()
+        report = await observation.health.report("all")
+        names = {series.name for series in observation.recorder.read()}
+    found = {check.name: check for check in report.checks}
+    assert found["tls.certificate"].status == "fail"
+    assert "there is no good backup" in found[f"backup file://{tmp_path}/backups"].detail
+    assert found["process.memory"].status in {"pass", "warn"}
+    assert {"backup_reachable", "tls_renewal_failures"} <= names
+    assert observation.works["backup.look"].result == "0 good backups in 1 stores"

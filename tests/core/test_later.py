@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from insight_cloud import cache, cdn, database, headers, ratelimit
+from insight_cloud import backup, cache, cdn, database, headers, images, notify, ratelimit, tls
+from insight_cloud.core import later
 
 _HEAVY = ("redis", "httpx", "psycopg", "fastapi")
 
@@ -21,10 +22,17 @@ def test_reading_the_settings_imports_no_library_of_a_component() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("package", [cache, cdn, database, headers, ratelimit])
+@pytest.mark.parametrize(
+    "package", [backup, cache, cdn, database, headers, images, notify, ratelimit, tls]
+)
 def test_every_name_that_is_offered_is_there(package: object) -> None:
     for name in package.__all__:  # type: ignore[attr-defined]
         assert getattr(package, name) is not None
+
+
+def test_a_name_that_would_be_hidden_by_a_module_is_refused() -> None:
+    with pytest.raises(ValueError, match="plan is a module"):
+        later.names("shop", {"plan": "plan apply"})
 
 
 def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
