@@ -81,7 +81,7 @@ def _covered(
             - {"", rule.name}
         )
         return Coverage(rule.phase, rule.name, "shadowed", len(matched), "by " + ", ".join(by))
-    if len(matched) == len(alone) > 1:
+    if len(matched) == len(alone) > 1 and rule.rule["expression"].strip(" ()") != "true":
         return Coverage(rule.phase, rule.name, "always true", len(matched))
     return Coverage(rule.phase, rule.name, "met", met)
 

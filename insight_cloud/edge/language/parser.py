@@ -2,7 +2,8 @@
 
 expression := operand (("and" | "xor" | "or") operand)*         and before xor before or
 operand    := "not" operand | "(" expression ")" | value [operator right]
-value      := (field | function "(" arguments ")") ("[" (integer | string | "*") "]")*
+value      := "true" | "false"
+            | (field | function "(" arguments ")") ("[" (integer | string | "*") "]")*
 right      := string | integer | address | "{" items "}" | "$" list | function "(" … ")"
 """
 
@@ -400,6 +401,8 @@ class _Parser:
         node: Node
         if self._scan.take("("):
             node = self._deeper(lambda: self._call(name, at))
+        elif name in ("true", "false"):
+            return Literal(name == "true", BOOL, at)
         else:
             node = self._field(name, at)
         return self._indexes(node)

@@ -42,6 +42,8 @@ class Literal:
     mapped = False
 
     def __str__(self) -> str:
+        if isinstance(self.value, bool):
+            return "true" if self.value else "false"
         return _quote(self.value) if isinstance(self.value, bytes) else str(self.value)
 
 

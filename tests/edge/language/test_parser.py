@@ -18,7 +18,17 @@ _WORDS = [
     *["eq", "ne", "lt", "in", "contains", "matches", "wildcard", "strict wildcard", "==", "~", "&"],
     *['"a"', '"\\""', '"a*b"', 'r"a"', 'r#"a"#', "1", "-1", "0x1", "1..2", "10.0.0.0/8", "::1"],
     *["$list", '"', "\\", "\t", "\n", "é", "61:62"],
-    *["http.host", "ssl", "ip.src", "http.request.headers", '["a"]', "[0]", "cf.waf.score"],
+    *[
+        "true",
+        "false",
+        "http.host",
+        "ssl",
+        "ip.src",
+        "http.request.headers",
+        '["a"]',
+        "[0]",
+        "cf.waf.score",
+    ],
     *["any(", "all(", "lower(", "len(", "concat(", "starts_with(http.host, ", "split("],
 ]
 

@@ -38,6 +38,15 @@ def method(name: str) -> Request:
 
 
 VECTORS: list[tuple[str, Cases]] = [
+    # -- constants: what the dashboard writes for "all incoming requests" ----------------------
+    ("true", {"/a": T, "/": T}),
+    ("(true)", {"/a": T}),
+    ("false", {"/a": F}),
+    ("not true", {"/a": F}),
+    ('true and http.request.uri.path eq "/a"', {"/a": T, "/b": F}),
+    ('false or http.request.uri.path eq "/a"', {"/a": T, "/b": F}),
+    ("true xor ssl", {"/a": F}),
+    ('cf.zone.name eq "example.com" and cf.zone.plan eq "ENT"', {"/a": U}),
     # -- equality and order of strings: by bytes, case-sensitive -------------------------------
     ('http.request.uri.path eq "/a"', {"/a": T, "/A": F, "/a/": F, "/": F}),
     ('http.request.uri.path == "/a"', {"/a": T, "/ab": F}),
@@ -504,7 +513,6 @@ INVALID: list[tuple[str, int]] = [
     ("NOT ssl", 0),
     ("# ssl", 0),
     ("ssl eq true", 4),
-    ("true", 0),
     ('"a" eq http.host', 0),
     ("1 eq 1", 0),
     ("http.host", 9),
