@@ -1,9 +1,10 @@
 """Identity: how often the same finding is recognised across releases of real projects.
 
-Consecutive releases are analysed with ruff. Ground truth are the findings on lines that
-`git diff -M` shows to be the same line. Three matchers answer for each of them: ours, rule +
+Consecutive releases of two projects in Python are analysed with ruff, of one in JavaScript with
+ESLint. Ground truth are the findings on lines that `git diff -M` shows to be the same line. Three
+matchers answer for each of them: ours, rule +
 path + line, and rule + path + GitHub's primaryLocationLineHash. A pair is wrong when one of its
-ends provably belongs to another finding. Releases come from the package index.
+ends provably belongs to another finding. Releases and ESLint come from the package registries.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from insight_cloud.app.issues import identity
 from insight_cloud.app.sarif import fingerprint, read
@@ -69,8 +70,40 @@ FLASK = [
     "2.2.5",
     "2.3.0",
 ]
+FASTIFY = [
+    "4.0.1",
+    "4.1.0",
+    "4.2.0",
+    "4.3.0",
+    "4.5.0",
+    "4.8.0",
+    "4.10.0",
+    "4.12.0",
+    "4.14.0",
+    "4.16.0",
+    "4.18.0",
+    "4.20.0",
+    "4.22.0",
+    "4.24.0",
+    "4.26.0",
+    "4.28.0",
+    "4.29.0",
+]
 SHORT = slice(-6, None)
 RULES = "A,ARG,B,BLE,C4,C90,D,DTZ,E,EM,F,FBT,I,N,PERF,PIE,PL,PT,PTH,Q,RET,RUF,S,SIM,T20,TRY,UP,W"
+ESLINT = {
+    "eslint": "9.39.1",
+    "@eslint/js": "9.39.1",
+    "@microsoft/eslint-formatter-sarif": "3.1.0",
+}
+ESLINT_CONFIGURATION = """
+const js = require("@eslint/js");
+const { linterOptions, languageOptions } = {
+  linterOptions: { noInlineConfig: true },
+  languageOptions: { sourceType: "commonjs", ecmaVersion: "latest" },
+};
+module.exports = [{ ...js.configs.all, files: ["**/*.js"], linterOptions, languageOptions }];
+"""
 HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 Place = tuple[str, int]
 Pairs = list[tuple[int, int]]
@@ -116,47 +149,98 @@ class Score:
 # -- releases
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> str:
+def run(*command: str | Path, cwd: Path | None = None, accepted: Sequence[int] = (0,)) -> str:
     try:
-        done = subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise CannotRunError(f"{command[0]} is not installed") from error
-    except subprocess.CalledProcessError as error:
-        raise CannotRunError(f"{command[0]}: {error.stderr.strip()[-300:]}") from error
+    if done.returncode not in accepted:
+        raise CannotRunError(f"{command[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout
 
 
-def download(project: str, version: str, folder: Path) -> Path:
-    """The source distribution of a release, by pip (which uv brings)."""
-    target = folder / f"{project}-{version}"
-    if not list(target.glob("*.tar.gz")):
-        tools = [part for name in ("pip", "setuptools", "wheel") for part in ("--with", name)]
-        run(
-            *("uv", "run", "--quiet", "--no-project", *tools, "python", "-m", "pip", "download"),
-            *("--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"),
-            *("--dest", target, f"{project}=={version}"),
-        )
-    return next(iter(target.glob("*.tar.gz")))
+@dataclass(frozen=True)
+class Project:
+    """A project on a package registry."""
+
+    name: str
+    versions: Sequence[str]
+    language: Literal["Python", "JavaScript"] = "Python"
+
+    def archive(self, version: str, folder: Path) -> Path:
+        """The published source of a release."""
+        target = folder / f"{self.name}-{version}"
+        if not list(target.glob("*gz")):
+            target.mkdir(parents=True, exist_ok=True)
+            wanted = f"{self.name}=={version}" if self._python else f"{self.name}@{version}"
+            run(*(_PIP if self._python else _NPM), target, wanted)
+        return next(iter(target.glob("*gz")))
+
+    @property
+    def suffix(self) -> str:
+        """Of the files that are analysed."""
+        return ".py" if self._python else ".js"
+
+    @property
+    def _python(self) -> bool:
+        return self.language == "Python"
 
 
-def analysed(archive: Path, version: str, repository: Path) -> Release:
-    """Put the release into the repository as the next commit, and run ruff on it."""
+_PIP = (
+    *("uv", "run", "--quiet", "--no-project", "--with", "pip", "--with", "setuptools"),
+    *("--with", "wheel", "python", "-m", "pip", "download", "--quiet", "--no-deps"),
+    *("--no-binary", ":all:", "--no-build-isolation", "--dest"),
+)
+_NPM = ("npm", "pack", "--silent", "--pack-destination")
+
+
+def eslint(tools: Path) -> Path:
+    """ESLint with every rule of its own, in an environment of the benchmark's own."""
+    if not (tools / "node_modules" / ".bin" / "eslint").exists():
+        tools.mkdir(parents=True, exist_ok=True)
+        (tools / "package.json").write_text('{"private": true}')
+        wanted = (f"{name}@{version}" for name, version in ESLINT.items())
+        run("npm", "install", "--silent", "--no-audit", "--no-fund", *wanted, cwd=tools)
+    (tools / "eslint.config.cjs").write_text(ESLINT_CONFIGURATION)
+    return tools
+
+
+def ruff_log(repository: Path, _: Path) -> str:
+    ruff = Path(sys.executable).with_name("ruff")
+    command = (ruff, "check", "--isolated", "--no-cache", "--exit-zero", f"--select={RULES}")
+    return run(*command, "--output-format=sarif", ".", cwd=repository)
+
+
+def eslint_log(repository: Path, tools: Path) -> str:
+    log = tools / "log.sarif"
+    modules = tools / "node_modules"
+    run(
+        *(modules / ".bin" / "eslint", "--quiet", "--config", tools / "eslint.config.cjs"),
+        *("--format", modules / "@microsoft" / "eslint-formatter-sarif" / "sarif.js"),
+        *("--output-file", log, "."),
+        cwd=repository,
+        accepted=(0, 1),  # 1: there are findings
+    )
+    return log.read_text()
+
+
+def analysed(project: Project, version: str, archive: Path, repository: Path) -> Release:
+    """Put the release into the repository as the next commit, and run the analyser on it."""
     for old in repository.iterdir():
         if old.name != ".git":
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     with tempfile.TemporaryDirectory() as unpacked, tarfile.open(archive) as tar:
         tar.extractall(unpacked, filter="data")
         (top,) = Path(unpacked).iterdir()
-        for source in top.rglob("*.py"):
+        for source in top.rglob(f"*{project.suffix}"):
             place = repository / source.relative_to(top)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place)
     run("git", "add", "--all", cwd=repository)
     run("git", "commit", "--quiet", "--allow-empty", "--message", version, cwd=repository)
     commit = run("git", "rev-parse", "HEAD", cwd=repository).strip()
-    ruff = Path(sys.executable).with_name("ruff")
-    command = (ruff, "check", "--isolated", "--no-cache", "--exit-zero", f"--select={RULES}")
-    sarif = run(*command, "--output-format=sarif", ".", cwd=repository)
+    log = ruff_log if project.language == "Python" else eslint_log
+    sarif = log(repository, archive.parents[1] / "eslint")
     (result,) = read.log(sarif.encode(), root=str(repository)).runs
     return Release(version, commit, fingerprint.add(result, root=repository).findings)
 
@@ -277,18 +361,20 @@ MATCHERS: dict[str, Callable[..., Pairs]] = {
 }
 
 
-def compared(project: str, versions: Sequence[str], cache: Path) -> list[Score]:
+def compared(project: Project, cache: Path) -> list[Score]:
     with ThreadPoolExecutor(4) as pool:
-        archives = list(pool.map(lambda version: download(project, version, cache), versions))
+        archives = list(pool.map(lambda each: project.archive(each, cache), project.versions))
+    if project.language == "JavaScript":
+        eslint(cache / "eslint")
     scores = [Score(name) for name in MATCHERS]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
         repository = Path(folder).resolve()
         run("git", "init", "--quiet", cwd=repository)
         for name, value in (("user.name", "bench"), ("user.email", "bench@localhost")):
             run("git", "config", name, value, cwd=repository)
         releases = [
-            analysed(archive, version, repository)
-            for archive, version in zip(archives, versions, strict=True)
+            analysed(project, version, archive, repository)
+            for archive, version in zip(archives, project.versions, strict=True)
         ]
         for old, new in itertools.pairwise(releases):
             where = unchanged_lines(old.commit, new.commit, repository)
@@ -300,9 +386,10 @@ def compared(project: str, versions: Sequence[str], cache: Path) -> list[Score]:
     return scores
 
 
-def table(project: str, versions: Sequence[str], scores: Sequence[Score]) -> None:
+def table(project: Project, scores: Sequence[Score]) -> None:
+    versions = project.versions
     count = f"{len(versions)} releases, {scores[0].persistent:,} findings on unchanged lines"
-    print(f"{project} {versions[0]} to {versions[-1]}: {count}")
+    print(f"{project.name} {versions[0]} to {versions[-1]} ({project.language}): {count}")
     print(f"  {'matcher':<36}{'kept %':>9}{'wrong %':>9}{'new':>8}{'fixed':>8}{'CPU s':>8}")
     for score in scores:
         figures = f"{score.kept_percent:>9.3f}{score.wrong_percent:>9.3f}"
@@ -317,16 +404,20 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--cache", type=Path, help="keep downloaded releases here")
     options = parser.parse_args()
-    projects = {"requests": REQUESTS, "flask": FLASK}
+    projects = [
+        Project("requests", REQUESTS),
+        Project("flask", FLASK),
+        Project("fastify", FASTIFY, "JavaScript"),
+    ]
     if options.short:
-        projects = {"requests": REQUESTS[SHORT]}
+        projects = [Project("requests", REQUESTS[SHORT])]
     results: dict[str, list[Score]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            for project, versions in projects.items():
-                cache = options.cache or Path(scratch)
-                results[project] = compared(project, versions, cache)
-                table(project, versions, results[project])
+            for project in projects:
+                cache = (options.cache or Path(scratch)).resolve()
+                results[project.name] = compared(project, cache)
+                table(project, results[project.name])
         except CannotRunError as error:
             print(f"identity: could not run: {error}")
             return 2
