@@ -130,6 +130,8 @@ class AnalysesSettings(_Section):
     """Most tool runs in one log (GitHub's limit)."""
     results: int = Field(default=25_000, ge=1)
     """Most results of one run (GitHub's limit)."""
+    at_once: int = Field(default=2, ge=1, le=64)
+    """Uploads that one web process works on at a time; others wait for their turn."""
     fixed_days: int = Field(default=365, ge=1, le=3650)
     """Days for which a fixed issue is kept."""
     short_branch_days: int = Field(default=30, ge=1, le=3650)

@@ -34,6 +34,7 @@ from insight_cloud.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from insight_cloud.core.turns import Turns
 from insight_cloud.wiring import Limits
 
 if TYPE_CHECKING:
@@ -61,8 +62,15 @@ log = logging.getLogger("insight.http")
 PROBLEM_JSON = "application/problem+json"
 
 
+_WAITING_UPLOADS = 64
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _uploads(at_once: int) -> Turns:
+    return Turns("uploads", at_once=at_once, waiting=_WAITING_UPLOADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +82,19 @@ class Context:
     now: Callable[[], datetime] = _now
     cache: Cache = field(default_factory=Cache)
     limits: Limits = field(default_factory=Limits)
+    uploads: Turns = field(default_factory=lambda: _uploads(2))
+    """Uploads compete with pages for the processor and for connections: a few at a time."""
 
     @classmethod
     def of(cls, components: Components, settings: Settings) -> Context:
         """The context of a process whose components are open."""
-        return cls(components.pool, settings, cache=components.cache, limits=components.limits)
+        return cls(
+            components.pool,
+            settings,
+            cache=components.cache,
+            limits=components.limits,
+            uploads=_uploads(settings.analyses.at_once),
+        )
 
 
 def _context(connection: HTTPConnection) -> Context:

@@ -38,7 +38,7 @@ Pull = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the pu
     operation_id="upload_analysis",
     status_code=201,
     response_model=Submission,
-    responses=api.problems(400, 401, 403, 404, 409, 413, 415, 422)
+    responses=api.problems(400, 401, 403, 404, 409, 413, 415, 422, 503)
     | {200: {"model": Submission, "description": "Nothing has changed since"}},
     openapi_extra={
         "requestBody": {

@@ -60,8 +60,18 @@ async def ingest(
     Raises:
         Invalid, TooLarge: the log cannot be read; nothing was stored.
         Missing, Refused: the caller may not upload to this project.
+        Unavailable: too many other uploads wait for their turn.
     """
     _check(upload)
+    async with context.uploads.turn():
+        project, number, repeated = await _ingest(context, caller, slug, upload, body)
+    return await _submission(context, project, number, repeated=repeated)
+
+
+async def _ingest(
+    context: api.Context, caller: Caller, slug: str, upload: Upload, body: bytes
+) -> tuple[Project, int, bool]:
+    """The project, the number of the analysis, and whether it was there already."""
     settings = context.settings.analyses
     limits = read.Limits(
         log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
@@ -73,9 +83,8 @@ async def ingest(
         project = await projects.ensure(context, caller, slug)
         await triage.expire(context, project)
         work = _Ingest(context.now(), caller, project, upload, log, digest, watch)
-        del body
         number, repeated = await context.pool.run(work.store)
-    return await _submission(context, project, number, repeated=repeated)
+    return project, number, repeated
 
 
 async def one(context: api.Context, project: Project, id: UUID) -> AnalysisDetail:  # noqa: A002 - the API's word
