@@ -211,7 +211,9 @@ def _cloudflare(settings: Settings) -> tls.Api:
     token = settings.tls.cloudflare_token or settings.edge.api_token
     if token is None:
         raise SettingsError("Cloudflare needs a token: set CLOUDFLARE_API_TOKEN")
-    return tls.Api(token.get_secret_value(), url=settings.tls.cloudflare_url)
+    return tls.Api(
+        token.get_secret_value(), url=settings.tls.cloudflare_url or settings.edge.api_url
+    )
 
 
 def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -43,6 +45,7 @@ def insight() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours becomes one line and its exit status."""
+    _stop_as_by_ctrl_c("SIGTERM", "SIGHUP")
     try:
         status = insight.main(prog_name="insight", standalone_mode=False)
     except click.ClickException as error:
@@ -55,3 +58,24 @@ def main() -> None:
         click.echo("insight: interrupted", err=True)
         status = INTERRUPTED
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _stop_as_by_ctrl_c(*names: str) -> None:
+    """Let a scheduler's stop and a lost terminal end a command as Ctrl-C does: tidied up.
+
+    Their default action ends the process on the spot, with locks, records and temporary files
+    left as they are. A command that handles one of them itself, such as `serve`, replaces this;
+    what the caller wanted ignored, as `nohup` does, stays ignored.
+    """
+    for name in names:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C would do now: `asyncio` cancels its task then, everybody else is raised at."""
+    by_ctrl_c = signal.getsignal(signal.SIGINT)
+    if not callable(by_ctrl_c):  # ignored, as a shell does for what it starts in the background
+        raise KeyboardInterrupt
+    by_ctrl_c(number, frame)

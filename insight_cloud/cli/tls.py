@@ -50,7 +50,7 @@ def command() -> None:
     """
 
 
-@command.command(epilog=statuses(1, 4, 5, 6, 7))
+@command.command(epilog=statuses(1, 3, 4, 5, 6, 7))
 @click.option("--again", is_flag=True, help="Replace a certificate that is still good.")
 @_plan_only
 @_config
@@ -67,7 +67,7 @@ def issue(
     _run(ctx, config, force=again, first=True, plan_only=plan_only, as_json=as_json)
 
 
-@command.command(epilog=statuses(1, 4, 5, 6, 7))
+@command.command(epilog=statuses(1, 3, 4, 5, 6, 7))
 @click.option("--now", is_flag=True, help="Renew whether it is due or not.")
 @click.option(
     "--wait",

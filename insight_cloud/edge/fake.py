@@ -17,10 +17,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from insight_cloud.core.asgi import Receive, Scope, Send
 from insight_cloud.core.errors import Invalid
-from insight_cloud.edge import schema
+from insight_cloud.edge import dns, schema
 from insight_cloud.edge.language import ExpressionError, parse, parse_value
 from insight_cloud.edge.phases import ACTIONS, Phase, PlanName
 from insight_cloud.edge.plans import at_least, excess, needs, value_expressions
@@ -161,7 +162,8 @@ def settings_text(url: str) -> str:
 class Fake:
     """The API with one zone in it. `calls` is what was asked, `flaws` what broke the schema.
 
-    `purged` are the purges of its caches: soft or hard, and what was named.
+    `purged` are the purges of its caches: soft or hard, and what was named. `records` are the
+    zone's DNS records; nobody answers for them, `records.values(NAME)` is what would be answered.
     """
 
     def __init__(
@@ -201,6 +203,7 @@ class Fake:
             "url_normalization": {"scope": "incoming", "type": "cloudflare"},
         }
         self.rulesets: dict[str, dict[str, Any]] = {}
+        self.records = dns.Records(name, self._id, self._time)
         self._clock = clock
         self._on_change = on_change
         self._made = 0
@@ -264,6 +267,7 @@ class Fake:
             "settings": self.settings,
             "objects": self.objects,
             "rulesets": self.rulesets,
+            "records": self.records.kept,
             "made": self._made,
         }
         return copy.deepcopy(kept)
@@ -277,11 +281,13 @@ class Fake:
         try:
             settings, objects = dict(kept["settings"]), dict(kept["objects"])
             rulesets, made = dict(kept["rulesets"]), int(kept["made"])
+            records = dict(kept.get("records", {}))  # not in the files of older versions
             self.name, self.plan = kept["name"], kept["plan"]
         except (KeyError, TypeError, ValueError):
             raise Invalid("this is no state of the stand-in") from None
         self.settings, self.objects = copy.deepcopy(settings), copy.deepcopy(objects)
         self.rulesets, self._made = copy.deepcopy(rulesets), made
+        self.records.zone, self.records.kept = self.name, copy.deepcopy(records)
 
     def add_rule(self, phase: str, rule: Mapping[str, Any], *, at: int | None = None) -> None:
         """Somebody else's rule, as made in the dashboard, at position `at` of `phase`."""
@@ -302,7 +308,7 @@ class Fake:
             return _failure(404, 7000, f"No route for {method} {path}")
         if found.variables.get("zone_id", ZONE) != ZONE:
             return _failure(404, 1001, f"Zone not found: {found.variables['zone_id']}")
-        answer = self._answered(found, body, dry_run="dry_run=true" in query)
+        answer = self._answered(found, body, dict(parse_qsl(query)))
         flaw = schema.response_problem(found, answer.status, json.loads(answer.body))
         if flaw:
             self.flaws.append(f"{method} {path}: {flaw}")
@@ -311,18 +317,19 @@ class Fake:
             self._on_change(self.dump())
         return answer
 
-    def _answered(self, found: schema.Operation, body: bytes, *, dry_run: bool) -> Answer:
+    def _answered(self, found: schema.Operation, body: bytes, query: Mapping[str, str]) -> Answer:
         try:
             given = json.loads(body) if body else None
         except (ValueError, RecursionError):
             return _failure(400, 6007, "Malformed JSON in request body")
         if said := schema.request_problem(found, given):
             return _failure(400, 10021, said)
-        return self._do(found, given, dry_run=dry_run)
+        do = self._records if found.path.startswith(_RECORDS) else self._do
+        return do(found, given, query)
 
-    def _do(self, found: schema.Operation, body: Any, *, dry_run: bool) -> Answer:
+    def _do(self, found: schema.Operation, body: Any, query: Mapping[str, str]) -> Answer:
         path, write = found.path, found.method != "get"
-        fixed = self._fixed().get(path)
+        fixed = self._fixed(query).get(path)
         if fixed is not None and not write:
             return _success(fixed)
         setting = path.removeprefix("/zones/{zone_id}/settings/")
@@ -334,15 +341,15 @@ class Fake:
             self.purged.append((_PURGES[path], body))
             return _success({"id": ZONE})
         if path.endswith("/phases/{ruleset_phase}/entrypoint"):
-            phase = found.variables["ruleset_phase"]
+            phase, dry_run = found.variables["ruleset_phase"], query.get("dry_run") == "true"
             return self._put(phase, body, dry_run=dry_run) if write else self._get(phase)
-        return _failure(404, 7000, f"the stand-in does not know {found.method.upper()} {path}")
+        return _unknown(found)
 
-    def _fixed(self) -> dict[str, Any]:
+    def _fixed(self, query: Mapping[str, str]) -> dict[str, Any]:
         """The answers that nobody can change over the API."""
         return {
             "/user/tokens/verify": {"id": ZONE, "status": self.token_status},
-            "/zones": [self._zone()],
+            "/zones": [self._zone()] if query.get("name", self.name) == self.name else [],
             "/zones/{zone_id}": self._zone(),
             "/zones/{zone_id}/ssl/certificate_packs": [self._certificate()],
             "/zones/{zone_id}/rulesets": [_without_rules(r) for r in self.rulesets.values()],
@@ -374,6 +381,20 @@ class Fake:
             "certificates": [],
             "primary_certificate": None,
         }
+
+    def _records(self, found: schema.Operation, body: Any, query: Mapping[str, str]) -> Answer:
+        try:
+            match found.method, found.variables.get("dns_record_id"):
+                case "get", None:
+                    shown, numbers = self.records.list(query)
+                    return _success(shown, numbers)
+                case "post", None:
+                    return _success(self.records.add(body))
+                case "delete", str() as identifier:
+                    return _success(self.records.remove(identifier))
+        except dns.Refusal as refusal:
+            return _failure(refusal.status, refusal.code, str(refusal))
+        return _unknown(found)
 
     def _setting(self, name: str, body: Any, *, write: bool) -> Answer:
         editable = at_least(self.plan, _NEEDS.get(name, "free"))
@@ -503,6 +524,7 @@ class Fake:
         return self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+_RECORDS = "/zones/{zone_id}/dns_records"
 _OBJECTS = {
     "/zones/{zone_id}/bot_management": "bot_management",
     "/zones/{zone_id}/cache/tiered_cache_smart_topology_enable": "tiered_cache",
@@ -559,9 +581,16 @@ async def _early(fault: Fault) -> Answer | None:
     return None
 
 
-def _success(result: Any) -> Answer:
+def _success(result: Any, numbers: Mapping[str, int] | None = None) -> Answer:
     body = {"success": True, "errors": [], "messages": [], "result": result}
+    if numbers is not None:
+        body["result_info"] = numbers
     return Answer(200, json.dumps(body).encode())
+
+
+def _unknown(found: schema.Operation) -> Answer:
+    said = f"the stand-in does not know {found.method.upper()} {found.path}"
+    return _failure(404, 7000, said)
 
 
 def _failure(

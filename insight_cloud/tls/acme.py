@@ -1,7 +1,7 @@
 """An ACME authority (RFC 8555): the only file that imports `acme`, `josepy` and `requests`.
 
-Those libraries block, so every call runs in a thread; waiting happens here, in the loop. Beyond
-them we ask for the renewal window and say what a renewal replaces (ARI, RFC 9773).
+Those libraries block, so every call runs in a thread of its own; waiting happens here, in the loop.
+Beyond them we ask for the renewal window and say what a renewal replaces (ARI, RFC 9773).
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -375,7 +377,7 @@ class Acme:
         """Run a blocking call in a thread; every foreign exception ends here."""
         net = net or (self._client.net if self._client else None)
         try:
-            return await asyncio.to_thread(function, *arguments)
+            return await _in_thread(function, *arguments)
         except (errors.Error, JoseError, OSError, ValueError, KeyError) as e:
             raise self._explained(e, net) from e
 
@@ -439,6 +441,25 @@ class Acme:
         return RateLimited(
             f"{self._url} wants us to wait {seconds:.0f} s: {detail[:300]}", retry_after=seconds
         )
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Run a blocking call in a thread that nobody waits for once the caller is cancelled.
+
+    The threads of `asyncio.to_thread` are joined when the loop ends: there Ctrl-C took as long as
+    a silent authority's time limit. What an abandoned call still gets is thrown away.
+    """
+    answer: Future[T] = Future()
+    answer.set_running_or_notify_cancel()  # so that nobody cancels it: only the waiting ends
+
+    def run() -> None:
+        try:
+            answer.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="tls-acme", daemon=True).start()
+    return await asyncio.wrap_future(answer)
 
 
 class _AccountGone(Refused):

@@ -82,8 +82,8 @@ class TlsSettings(BaseModel):
     """Port that answers http-01 and redirects everything else to HTTPS; 0 leaves it closed."""
     cloudflare_token: SecretStr | None = None
     """API token for DNS records or the Origin CA; by default that of the edge."""
-    cloudflare_url: str = "https://api.cloudflare.com/client/v4"
-    """Cloudflare's API."""
+    cloudflare_url: str | None = None
+    """Cloudflare's API; by default that of the edge, so that a rehearsal is one for both."""
     origin_days: Literal[7, 30, 90, 365, 730, 1095, 5475] = 365
     """Days for which the Origin CA issues."""
     hooks: Annotated[tuple[Command, ...], Field(max_length=20), BeforeValidator(_commands)] = ()

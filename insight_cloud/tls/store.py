@@ -297,15 +297,19 @@ class Store:
         _flush(self.directory)
 
     def _prune(self, keep: int) -> None:
-        """Remove what is older than the newest `keep`, and what killed processes left."""
+        """Remove what is older than the newest `keep`, and what killed processes left.
+
+        Whoever installs holds the lock, so no challenge is anybody's any more.
+        """
         current = self.current()
         spared = {version.name for version in self.history()[:keep]}
         spared |= {current.name} if current else set()
         for entry in self._versions.iterdir():
             if entry.name not in spared:
                 shutil.rmtree(entry, ignore_errors=True)
-        for link in self.directory.glob(".current.*"):
-            link.unlink(missing_ok=True)
+        for left in (*self.directory.glob(".current.*"), *self.challenges.iterdir()):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def private(path: Path) -> Check:

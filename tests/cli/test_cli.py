@@ -1,5 +1,6 @@
 """The command line as a whole: every command has help, errors have their exit status."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,33 @@ def test_errors_are_one_line_and_a_status(
     assert done.returncode == status
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "background"),
+    [("SIGINT", False), ("SIGTERM", False), ("SIGTERM", True), ("SIGHUP", False)],
+)
+def test_what_stops_a_process_stops_a_command_as_ctrl_c_does(
+    tmp_path: Path, name: str, *, background: bool
+) -> None:
+    """Also where Ctrl-C itself is ignored, as a shell arranges for jobs in the background."""
+    ctrl_c = "SIG_IGN" if background else "default_int_handler"
+    code = (
+        f"import signal; signal.signal(signal.SIGINT, signal.{ctrl_c}); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+        "from insight_cloud.cli import main; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "tls", "renew", "--wait", "86400"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("beginning in")
+        process.send_signal(getattr(signal, name))
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.strip()) == (130, "insight: interrupted")
 
 
 def test_help_imports_no_component() -> None:

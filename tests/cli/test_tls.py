@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,11 +25,21 @@ from insight_cloud.core.errors import (
 from insight_cloud.core.schedule.choose import Choice
 from insight_cloud.core.schedule.job import Scope
 from insight_cloud.core.schedule.systemd import Systemd
+from insight_cloud.tls import Store
 from tests.core.schedule.systems import System
 from tests.tls import authority, servers
 from tests.tls.authority import DAY, NOW, Signer, leaf
 from tests.tls.cloudflare import TOKEN, cloudflare
 from tests.tls.pebble import Answer, Pebble, pebble
+
+_WITH_CTRL_C = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from insight_cloud.cli import main; main()"
+)
+"""The command line where whoever runs the tests ignores Ctrl-C, as jobs in the background do."""
+_HANGING_SECONDS = 60
+_LESS_THAN_A_CALL_S_LIMIT = 25
+"""A call to the authority ends by itself after 30 seconds: whoever ends sooner has not waited."""
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +264,59 @@ def test_the_job_is_installed_looked_at_and_removed(
 
 
 def test_one_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch, acme: Pebble) -> None:
-    from insight_cloud.tls import Store
-
     by_pebble(monkeypatch, acme)
     with Store(home / "certificates").locked():
         assert isinstance(run("issue").exception, Conflict)
+
+
+@pytest.mark.parametrize(
+    ("number", "silent"),
+    [
+        (signal.SIGINT, "/order-plz"),
+        (signal.SIGINT, "/chalZ/"),
+        (signal.SIGTERM, "/chalZ/"),
+        (signal.SIGTERM, "/finalize-order/"),
+    ],
+)
+def test_interrupted_it_ends_at_once_tidies_up_and_can_go_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch, acme: Pebble, number: int, silent: str
+) -> None:
+    """The authority says nothing while the command is stopped, and until it has ended."""
+    by_pebble(monkeypatch, acme)
+    assert run("issue").exit_code == 0
+    store = Store(home / "certificates")
+    before = store.chain.read_bytes(), store.key.read_bytes()
+    asked, go_on, seen = threading.Event(), threading.Event(), []
+
+    def fault(_: str, path: str) -> None:
+        if path.startswith(silent):
+            seen.append(len(list(store.challenges.iterdir())))
+            asked.set()
+            go_on.wait(_HANGING_SECONDS)
+
+    acme.front.fault = fault
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WITH_CTRL_C, "tls", "issue", "--again"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert asked.wait(_HANGING_SECONDS)
+        process.send_signal(number)
+        out, said = process.communicate(timeout=_LESS_THAN_A_CALL_S_LIMIT)
+    finally:
+        process.kill()
+        acme.front.fault = lambda *_: None
+        go_on.set()
+    assert (process.returncode, out) == (130, "")
+    assert said.strip().splitlines()[-1] == "insight: interrupted"
+    assert "Traceback" not in said
+    assert seen[0] == (2 if silent == "/chalZ/" else 0)
+    assert list(store.challenges.iterdir()) == []
+    assert (store.chain.read_bytes(), store.key.read_bytes()) == before
+    with store.locked():
+        pass
+    assert json.loads(run("status", "--json").stdout)["renewal"]["problem"] == "it was interrupted"
+    assert run("issue", "--again").exit_code == 0
+    assert store.chain.read_bytes() != before[0]

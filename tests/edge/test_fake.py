@@ -82,12 +82,85 @@ async def test_versions_count_and_a_rule_keeps_its_identity_by_its_ref() -> None
     assert second["rules"][0]["ref"] == second["rules"][0]["id"]
 
 
+RECORDS = f"/zones/{ZONE}/dns_records"
+PROOF = {"type": "TXT", "name": "_acme-challenge.example.com", "content": '"a"', "ttl": 60}
+
+
+async def test_dns_records_are_added_listed_and_removed() -> None:
+    fake = Fake()
+    other = {**PROOF, "content": '"b"', "comment": "a proof"}
+    address = {"type": "A", "name": "www", "content": "192.0.2.1", "ttl": 1, "proxied": True}
+    made = [
+        json.loads((await ask(fake, "POST", RECORDS, body)).body)["result"]
+        for body in (PROOF, other, address)
+    ]
+    assert [record["name"] for record in made] == [*[PROOF["name"]] * 2, "www.example.com"]
+    assert fake.records.values(str(PROOF["name"])) == ["a", "b"]
+    shown = json.loads((await ask(fake, "GET", RECORDS)).body)
+    assert shown["result"] == made
+    assert shown["result_info"]["total_count"] == 3
+    removed = await ask(fake, "DELETE", f"{RECORDS}/{made[0]['id']}")
+    assert json.loads(removed.body)["result"] == {"id": made[0]["id"]}
+    assert (await ask(fake, "DELETE", f"{RECORDS}/{made[0]['id']}")).status == 404
+    assert fake.records.values(str(PROOF["name"])) == ["b"]
+    assert (await ask(fake, "PATCH", f"{RECORDS}/{made[1]['id']}", {"ttl": 120})).status == 404
+    assert fake.flaws == []
+
+
+async def test_dns_records_are_found_by_name_and_in_pages() -> None:
+    fake = Fake()
+    for number in range(5):
+        await ask(fake, "POST", RECORDS, {**PROOF, "content": f'"{number}"'})
+    await ask(fake, "POST", RECORDS, {**PROOF, "name": "example.com", "content": '"v=spf1"'})
+    for query, found in {
+        "name=example.com": ['"v=spf1"'],
+        "name=_acme-challenge.example.com&per_page=2&page=3": ['"4"'],
+        "type=A": [],
+        "per_page=2&page=9": [],
+    }.items():
+        answer = await fake.answer("GET", f"/client/v4{RECORDS}", query, HEADERS, b"")
+        assert [record["content"] for record in json.loads(answer.body)["result"]] == found
+    zones = await fake.answer("GET", "/client/v4/zones", "name=other.example", HEADERS, b"")
+    assert json.loads(zones.body)["result"] == []
+    assert fake.flaws == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "identical record"),
+        ({"type": "CNAME", "content": "example.org"}, "CNAME"),
+        ({"content": '"b"', "ttl": 30}, "between 60 and 86400"),
+        ({"content": '"b"', "ttl": 100_000}, "86400"),
+        ({"content": ""}, "is empty"),
+        ({"type": "A", "content": "2001:db8::1"}, "valid address"),
+        ({"type": "AAAA", "content": "here"}, "valid address"),
+        ({"type": "TEXT"}, "not one of"),
+        ({"name": 5}, "is not of type"),
+    ],
+)
+async def test_a_dns_record_that_cannot_be_is_refused(change: dict[str, Any], said: str) -> None:
+    fake = Fake()
+    await ask(fake, "POST", RECORDS, PROOF)
+    before = fake.dump()
+    answer = await ask(fake, "POST", RECORDS, {**PROOF, **change})
+    assert answer.status == 400
+    assert said in answer.body.decode()
+    assert fake.dump() == before
+    assert fake.flaws == []
+
+
 async def test_what_was_kept_comes_back() -> None:
     fake = Fake()
     await ask(fake, "PATCH", f"/zones/{ZONE}/settings/ssl", {"value": "strict"})
+    await ask(fake, "POST", RECORDS, PROOF)
     other = Fake()
     other.restore(fake.dump())
     assert other.dump() == fake.dump()
+    assert other.records.values(str(PROOF["name"])) == ["a"]
+    older = {key: value for key, value in fake.dump().items() if key != "records"}
+    other.restore(older)
+    assert other.records.kept == {}
     with pytest.raises(Invalid):
         other.restore({"settings": 1})
 

@@ -223,6 +223,10 @@ def _handler(  # noqa: C901 - a class with short methods
             if answer.close:
                 self.close_connection = True
                 return
+            with contextlib.suppress(OSError):  # who asked has gone: tests interrupt clients
+                self._send(answer)
+
+        def _send(self, answer: Answer) -> None:
             self.send_response(answer.status)
             for name, value in answer.headers:
                 self.send_header(name, value)

@@ -99,6 +99,19 @@ def test_challenges_are_answered_and_forgotten(tmp_path: Path) -> None:
         store.put_challenge("../../etc/passwd", "x")
 
 
+def test_an_installation_sweeps_away_what_killed_runs_left(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put_challenge("t" * 43, "answer")
+    (store.challenges / f".{'u' * 43}.01234567").write_text("half")
+    (tmp_path / ".current.01234567").symlink_to("versions/none")
+    (tmp_path / "versions/.20261125T101500Z-1f2e3d4c.01234567").mkdir()
+    (store.challenges / "a folder of somebody").mkdir()
+    install(store, leaf("a.example"))
+    left = {p.name for p in (*store.challenges.iterdir(), *tmp_path.iterdir())}
+    assert left == {"a folder of somebody", "challenges", "current", "versions"}
+    assert [v.name for v in store.history()] == [p.name for p in (tmp_path / "versions").iterdir()]
+
+
 def test_others_who_can_read_are_found(tmp_path: Path) -> None:
     store = Store(tmp_path / "c")
     install(store, leaf("a.example"))
