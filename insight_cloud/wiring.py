@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from insight_cloud import backup, cache, cdn, ratelimit, tls
+from insight_cloud import backup, cache, cdn, images, ratelimit, tls
 from insight_cloud.core import sigv4
 from insight_cloud.core.errors import Missing, SettingsError, Unavailable
 from insight_cloud.core.storage import Attributes, Credentials, Store, open_store, parse
@@ -41,6 +41,7 @@ __all__ = [
     "database_url",
     "edge_tiers",
     "fresh_server",
+    "image_endpoint",
     "limit_store",
     "limits",
     "notifier",
@@ -214,6 +215,56 @@ def _cloudflare(settings: Settings) -> tls.Api:
     return tls.Api(
         token.get_secret_value(), url=settings.tls.cloudflare_url or settings.edge.api_url
     )
+
+
+def image_endpoint(settings: Settings) -> images.Images | None:
+    """Return what resizes images, to be opened; None where they have no source.
+
+    Raises:
+        SettingsError: a folder of images is not there, or a remote address is not usable.
+    """
+    wanted = settings.images
+    if not wanted.serves:
+        return None
+    for folder in wanted.mounts.values():
+        if not folder.is_dir():
+            raise SettingsError(f"images.folders: there is no folder {folder}")
+    remote = None
+    if wanted.remote or wanted.keys:
+        remote = images.Remote(
+            wanted.remote, private=wanted.remote_private, most_bytes=wanted.source_bytes
+        )
+    return images.Images(
+        _image_workers(settings),
+        images.Mounts(wanted.mounts),
+        store=_image_store(settings),
+        remote=remote,
+        signer=images.Signer([_secret(key) for key in wanted.keys]) if wanted.keys else None,
+        formats=wanted.formats,
+        avif_width=wanted.avif_width,
+        max_age_seconds=wanted.max_age_seconds,
+        remote_seconds=wanted.remote_seconds,
+        memory_bytes=wanted.memory_bytes,
+    )
+
+
+def _image_workers(settings: Settings) -> images.Workers:
+    wanted = settings.images
+    share = max(1, (os.cpu_count() or 1) // settings.server.workers)
+    return images.Workers(
+        processes=wanted.processes or share,
+        memory_bytes=wanted.process_memory_bytes,
+        seconds=wanted.seconds,
+        queue=wanted.queue,
+        limits=images.Limits(wanted.source_bytes, wanted.source_pixels, wanted.source_side),
+    )
+
+
+def _image_store(settings: Settings) -> images.Store | None:
+    wanted = settings.images
+    if wanted.directory is None:
+        return None
+    return images.Store(wanted.directory, most_bytes=wanted.disk_bytes)
 
 
 def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:

@@ -20,6 +20,7 @@ from insight_cloud.app.accounts.identify import CALLER
 from insight_cloud.core.asgi import App, Scope
 from insight_cloud.core.report import Check
 from insight_cloud.headers import Reports
+from insight_cloud.images import Images
 from insight_cloud.notify import Message, Notifier, Severity
 from insight_cloud.settings import Settings
 from insight_cloud.telemetry import Alert, Every, Leak, Periodic, Probe, Sample, process
@@ -111,11 +112,13 @@ class Observation:
         reports: Reports,
         migrations: Path,
         pages: Collection[str],
+        pictures: Images | None = None,
     ) -> None:
         wanted = settings.telemetry
         self._settings = settings
         self._context = context
         self.reports = reports
+        self._pictures = pictures
         self._migrations = migrations
         directory = wanted.metrics_directory
         self._shared = None if directory is None else telemetry.Shared(directory)
@@ -192,6 +195,7 @@ class Observation:
             lambda: _of_limits(context.limits),
             lambda: _of_reports(self.reports),
             lambda: _of_notifier(notifier),
+            lambda: _of_images(self._pictures),
             lambda: backup.state.samples(self._backups, now=datetime.now(UTC)),
             self._of_certificate,
             self._lag.samples,
@@ -366,6 +370,16 @@ def _of_limits(limits: Limits) -> Iterable[Sample]:
 def _of_reports(reports: Reports) -> Iterable[Sample]:
     for outcome in ("reports", "accepted", "refused", "limited"):
         yield "headers_reports_total", {"outcome": outcome}, reports.totals.get(outcome, 0)
+
+
+def _of_images(pictures: Images | None) -> Iterable[Sample]:
+    if pictures is None:
+        return
+    now = pictures.stats
+    yield "images_answers_total", {"from": "memory"}, now.remembered
+    yield "images_answers_total", {"from": "store"}, now.stored
+    yield "images_answers_total", {"from": "encoder"}, now.made
+    yield "images_refused_total", {}, now.refused
 
 
 def _of_notifier(notifier: Notifier) -> Iterable[Sample]:

@@ -43,6 +43,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 """The schema of the application, as numbered files."""
 
 _REPORTS = "/reports"
+_IMAGES = "/_image"
 _HEALTH: dict[str, Any] = {
     "/api/health": {
         "get": {
@@ -81,6 +82,7 @@ log = logging.getLogger("insight.app")
 def create(settings: Settings, components: wiring.Components | None = None) -> FastAPI:
     """Build the application; it opens what `settings` ask for unless `components` are given."""
     limits = wiring.limits(settings) if components is None else components.limits
+    pictures = wiring.image_endpoint(settings)
     reports = headers.Reports(per_minute=settings.headers.reports_per_minute)
 
     def context() -> api.Context:
@@ -88,7 +90,12 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         return found
 
     observation = Observation(
-        settings, context, reports=reports, migrations=MIGRATIONS, pages=dashboard.pages
+        settings,
+        context,
+        reports=reports,
+        migrations=MIGRATIONS,
+        pages=dashboard.pages,
+        pictures=pictures,
     )
 
     @contextlib.asynccontextmanager
@@ -98,6 +105,8 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
             if ours is None:
                 ours = await stack.enter_async_context(wiring.opened(settings, within=limits))
             app.state.context = api.Context.of(ours, settings)
+            if pictures is not None:
+                await stack.enter_async_context(pictures)
             await stack.enter_async_context(observation.running(ours.notifier))
             tasks = [
                 asyncio.create_task(_clean_for_ever(context(), observation)),
@@ -131,6 +140,8 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         app.router.routes.append(Route(path, observation.health, include_in_schema=False))
     app.router.routes.append(Route("/metrics", observation.metrics, include_in_schema=False))
     app.router.routes.append(Route("/vitals", observation.vitals, include_in_schema=False))
+    if pictures is not None:
+        app.router.routes.append(Route(_IMAGES, pictures, include_in_schema=False))
     app.router.routes.append(Route(_REPORTS, reports, include_in_schema=False))
     admission = Admission(limits)
     # The last one added is the first to see a request.

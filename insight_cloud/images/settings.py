@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 __all__ = ["ImagesSettings"]
 
 
-class ImagesSettings(BaseModel):
-    """Images that are resized and re-encoded when somebody asks for them.
+def _folders(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        address, _, folder = text.partition("=")
+        if not (address.startswith("/") and address.endswith("/") and folder):
+            raise ValueError(f"{text!r} is not ADDRESS=FOLDER; an address is like /photos/")
+    return texts
 
-    `insight serve` does not serve images yet; an application that uses the component does.
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        ipaddress.ip_network(text)
+    return texts
+
+
+class ImagesSettings(BaseModel):
+    """Images that are resized and re-encoded when somebody asks for them, at `/_image`.
+
+    `insight serve` answers there once it has sources: `folders`, `remote` or `keys`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    folders: Annotated[tuple[str, ...], AfterValidator(_folders)] = ()
+    """Folders of images, each as `ADDRESS=FOLDER`: with `/photos/=/srv/photos` the image
+    `/srv/photos/cat.jpg` is asked for as `/_image?url=/photos/cat.jpg&w=640`. All that lies in
+    them may be seen by anybody."""
     directory: Path | None = None
     """Where finished images are kept; without it only in memory, and made again after a start."""
     disk_bytes: int = Field(default=1024**3, ge=1024 * 1024)
@@ -25,7 +45,8 @@ class ImagesSettings(BaseModel):
     memory_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Most bytes of finished images in the memory of each web process."""
     processes: int | None = Field(default=None, ge=1, le=64)
-    """Processes that decode and encode; without it one a processor."""
+    """Processes that decode and encode, of each web process; without it as many as make one a
+    processor together."""
     process_memory_bytes: int = Field(default=1280 * 1024 * 1024, ge=512 * 1024 * 1024)
     """Address space of each such process; an image that needs more is refused."""
     seconds: float = Field(default=7, gt=0, le=600)
@@ -46,9 +67,20 @@ class ImagesSettings(BaseModel):
     """How long browsers and edges keep an image whose address does not name its version."""
     remote: tuple[str, ...] = ()
     """Beginnings of addresses of other hosts, such as `https://cdn.example/photos/`."""
-    remote_private: tuple[str, ...] = ()
+    remote_private: Annotated[tuple[str, ...], AfterValidator(_networks)] = ()
     """Networks that are not public and may be asked nevertheless, for a store of one's own."""
     remote_seconds: int = Field(default=86_400, ge=0)
     """After which an image of another host is fetched again."""
     keys: tuple[SecretStr, ...] = ()
     """Keys that sign other addresses, the newest first; at least 16 bytes each."""
+
+    @property
+    def mounts(self) -> Mapping[str, Path]:
+        """The folders by the beginning of the address."""
+        pairs = (text.partition("=") for text in self.folders)
+        return {address: Path(folder) for address, _, folder in pairs}
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a source that images may come from."""
+        return bool(self.folders or self.remote or self.keys)

@@ -1,5 +1,5 @@
-// How one page view felt: LCP, INP, CLS, FCP, TTFB, and FID of old. Sent once, when the page is
-// left or hidden. Wants data-to and data-route on its tag; needs script-src and connect-src 'self'.
+// How one page view felt: LCP, INP, CLS, FCP, TTFB, FID of old, and the slowest image. Sent once,
+// when the page is left or hidden. Wants data-to and data-route on its tag; needs script-src and connect-src 'self'.
 (() => {
   const { to, route, share } = document.currentScript.dataset
   const types = self.PerformanceObserver?.supportedEntryTypes ?? []
@@ -46,6 +46,8 @@
     if (slowest.length) found.inp = slowest[Math.min(skipped, slowest.length - 1)]
     const answered = performance.getEntriesByType('navigation')[0]?.responseStart
     if (answered > 0) found.ttfb = Math.max(0, answered - start())
+    const images = performance.getEntriesByType('resource').filter((entry) => entry.initiatorType == 'img')
+    if (images.length) found.img = Math.max(...images.map((entry) => entry.duration))
     const device = Math.min(screen.width, screen.height) < 600 ? 'phone' : 'desktop'
     navigator.sendBeacon(to, JSON.stringify({ route, device, ...found }))
   }

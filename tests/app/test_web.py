@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from insight_cloud import wiring
 from insight_cloud.app import api, web
 from insight_cloud.app.accounts import COOKIE
+from insight_cloud.core.errors import SettingsError
 from insight_cloud.headers import HeadersSettings, score, site
+from insight_cloud.images import ImagesSettings
 from insight_cloud.ratelimit import RateLimitSettings
 from insight_cloud.settings import ServerSettings, Settings
 from tests.app.dashboard.conftest import town
 from tests.app.dashboard.town import Town
 from tests.flows.test_pages import PAGES, PUBLIC
+from tests.images.gallery import jpeg, photo
 
 __all__ = ["town"]
 
@@ -131,3 +135,62 @@ async def test_browsers_report_to_the_service(town: Town) -> None:
             "/reports", json=report, headers={"content-type": "application/csp-report"}
         )
     assert answer.status_code == 204
+
+
+def with_images(town: Town, **wanted: object) -> Visitor:
+    settings = Settings(images=ImagesSettings.model_validate(wanted))
+    components = wiring.Components(town.context.pool, limits=wiring.limits(settings))
+    app = web.create(settings, components)
+    app.state.context = api.Context.of(components, settings)
+    return Visitor(app)
+
+
+async def test_without_sources_no_images_are_served(town: Town) -> None:
+    async with httpx.AsyncClient(transport=with_images(town), base_url="http://x") as http:
+        assert (await http.get("/_image?url=/photos/cat.jpg&w=640")).status_code == 404
+
+
+async def test_images_of_a_folder_are_resized_counted_and_never_a_document(
+    town: Town, tmp_path: Path
+) -> None:
+    (tmp_path / "cat.jpg").write_bytes(jpeg(photo(900, 600)))
+    visitor = with_images(
+        town, folders=(f"/photos/={tmp_path}",), directory=tmp_path / "kept", processes=1
+    )
+    app = visitor.app
+    async with (
+        app.router.lifespan_context(app),  # type: ignore[attr-defined]  # it is our application
+        httpx.AsyncClient(transport=visitor, base_url="http://x") as http,
+    ):
+        accept = {"accept": "image/avif,image/webp"}
+        made = await http.get("/_image?url=/photos/cat.jpg&w=640", headers=accept)
+        again = await http.get("/_image?url=/photos/cat.jpg&w=640", headers=accept)
+        outside = await http.get("/_image?url=/etc/passwd&w=640")
+        counted = {
+            (series.name, *series.labels): series.values[0]
+            for series in app.state.observation.recorder.read()  # type: ignore[attr-defined]  # as above
+            if series.name.startswith("images_")
+        }
+    assert (made.status_code, made.headers["content-type"]) == (200, "image/webp")
+    assert made.content == again.content
+    assert made.headers.get_list("content-security-policy") == ["default-src 'none'; sandbox"]
+    assert made.headers["cache-control"].startswith("public, max-age=86400")
+    assert outside.status_code == 403
+    assert counted == {
+        ("images_answers_total", ("from", "memory")): 1,
+        ("images_answers_total", ("from", "store")): 0,
+        ("images_answers_total", ("from", "encoder")): 1,
+        ("images_refused_total",): 1,
+    }
+
+
+def test_a_folder_of_images_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(SettingsError, match="there is no folder"):
+        web.create(Settings(images=ImagesSettings(folders=(f"/photos/={missing}",))))
+
+
+@pytest.mark.parametrize("text", ["photos=/srv", "/photos=/srv", "/photos/", "/photos/="])
+def test_a_folder_needs_an_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is not ADDRESS=FOLDER"):
+        ImagesSettings(folders=(text,))

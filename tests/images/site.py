@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +27,7 @@ img { display: block; max-width: 100%; width: 100%; height: auto }
 @media (min-width: 40rem) { main { grid-template-columns: 1fr 1fr } }
 @media (min-width: 60rem) { main { grid-template-columns: repeat(4, 1fr) } }
 """
+_ROBOTS = b"User-agent: *\nAllow: /\n"
 _POLICY = "default-src 'none'; img-src 'self' data:; style-src 'nonce-n0nce'; base-uri 'none'"
 
 
@@ -48,14 +50,15 @@ class Site:
         if scope["path"] == "/_image":
             await self.images(scope, receive, send)
             return
-        there = scope["path"] == "/"
-        body = self._page() if there else b""
+        page = scope["path"] == "/"
+        body = gzip.compress(self._page()) if page else _ROBOTS
         headers = [
-            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-type", b"text/html; charset=utf-8" if page else b"text/plain"),
             (b"content-security-policy", _POLICY.encode()),
             (b"content-length", str(len(body)).encode()),
+            *([(b"content-encoding", b"gzip")] if page else []),
         ]
-        status = 200 if there else 404
+        status = 200 if page or scope["path"] == "/robots.txt" else 404
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -76,6 +79,7 @@ class Site:
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Thirty</title>'
             '<link rel="icon" href="data:,">'
             '<meta name="viewport" content="width=device-width">'
+            '<meta name="description" content="Thirty photographs.">'
             f'<style nonce="n0nce">{_STYLE}</style></head>'
             f"<body><main>{''.join(shown)}</main></body></html>"
         ).encode()

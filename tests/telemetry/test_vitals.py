@@ -95,6 +95,7 @@ def test_the_thresholds_are_those_of_the_web_vitals() -> None:
         "fcp": (1.8, 3.0),
         "ttfb": (0.8, 1.8),
         "fid": (0.1, 0.3),
+        "img": (1.0, 2.5),
     }
 
 
@@ -208,6 +209,7 @@ async def browser() -> AsyncIterator[Browser]:
 PAGE = """<!doctype html><title>Vitals</title><link rel="icon" href="data:,">
 <style>#late {{ height: 0 }} #late.there {{ height: 300px }}</style>
 <div id="late"></div><h1>A heading that is the largest</h1><button>Press</button>
+<img src="/dot" width="9" height="9" alt="">
 <script nonce="n0nce">
 document.querySelector('button').onclick = () => {{
   const end = performance.now() + 60
@@ -216,9 +218,10 @@ document.querySelector('button').onclick = () => {{
 }}
 setTimeout(() => document.querySelector('#late').classList.add('there'), 50)
 </script>{tag}"""
+DOT = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
 POLICY = (
     "default-src 'none'; script-src 'nonce-n0nce' 'strict-dynamic'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
 )
 
 
@@ -232,9 +235,12 @@ async def test_a_real_browser_tells_what_a_page_view_was_like(browser: Browser) 
             if scope["method"] == "POST":
                 told.set()
             return
-        body = PAGE.format(tag=site.vitals.tag("/", nonce="n0nce")).encode()
+        dot = scope["path"] == "/dot"
+        if dot:
+            await asyncio.sleep(0.03)
+        body = DOT if dot else PAGE.format(tag=site.vitals.tag("/", nonce="n0nce")).encode()
         headers = [
-            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-type", b"image/svg+xml" if dot else b"text/html; charset=utf-8"),
             (b"content-security-policy", POLICY.encode()),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -263,10 +269,11 @@ async def test_a_real_browser_tells_what_a_page_view_was_like(browser: Browser) 
     assert said == []  # not a word about the policy
     assert site.outcomes() == {"taken": 1}
     found = {name: (p75, views) for name, _, _, p75, _, views in site.table()}
-    assert set(found) == {"lcp", "inp", "cls", "fcp", "ttfb", "fid"}
+    assert set(found) == {"lcp", "inp", "cls", "fcp", "ttfb", "fid", "img"}
     assert {views for _, views in found.values()} == {1}
     recorded = {s.name: s.total for s in site.recorder.read() if s.name.startswith("web_vital_")}
     assert recorded["web_vital_inp_seconds"] >= 0.06  # the handler's busy loop
     assert recorded["web_vital_cls"] > 0.05  # what the late box pushed down
     assert 0 < recorded["web_vital_fcp_seconds"] <= recorded["web_vital_lcp_seconds"] + 0.001
+    assert recorded["web_vital_img_seconds"] >= 0.03
     assert 0 < recorded["web_vital_ttfb_seconds"] <= recorded["web_vital_fcp_seconds"]
