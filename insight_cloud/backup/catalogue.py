@@ -116,6 +116,11 @@ class Holdings:
         """The dumps, without the base backups of the archive."""
         return tuple(held for held in self.backups if not _is_base(held))
 
+    @property
+    def bases(self) -> tuple[Held, ...]:
+        """The base backups of the archive."""
+        return tuple(held for held in self.backups if _is_base(held))
+
     def find(self, backup_id: str) -> Held:
         """The backup of that id, or the only one whose id begins so.
 
@@ -126,8 +131,12 @@ class Holdings:
         exact = [held for held in found if held.id == backup_id]
         if len(exact or found) == 1:
             return (exact or found)[0]
-        several = f": {len(found)} begin so" if found else ""
-        raise Missing(f"{self.store.url} has no backup {backup_id!r}{several}")
+        if found:
+            raise Missing(
+                f"{self.store.url} has {len(found)} backups whose id begins with {backup_id!r}:"
+                " write more of it"
+            )
+        raise Missing(f"{self.store.url} has no backup {backup_id!r}")
 
     def newest_good(self, *, before: datetime | None = None, kind: str = "") -> Held:
         """The newest backup that can be trusted, taken not after `before`.
@@ -161,6 +170,7 @@ class Catalogue:
 
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
+        self.name = name
         self._folder = f"{name}/backups"
         self._records = f"{name}/records"
 
@@ -289,7 +299,8 @@ class Catalogue:
         """Remove what abandoned runs left, and uploads that were never finished; return ids.
 
         A run of this machine is abandoned when its process is gone, any other one when it has
-        written nothing for a day. `now` is the time by the store's clock.
+        written nothing for a day: a large part is not seen before it is complete. `now` is the
+        time by the store's clock.
         """
         removed = []
         for left in unfinished:
@@ -310,13 +321,14 @@ class Catalogue:
         return not path or path.startswith(f"{self._folder}/")
 
     async def _abandoned(self, left: Unfinished, now: datetime) -> bool:
-        if now - left.newest > _ABANDONED:
-            return True
+        silent = now - left.newest > _ABANDONED
         try:
             body = await self.store.read(self.path(left.id, RUNNING))
-            return _is_gone(msgspec.json.decode(body, type=_Running))
+            running = msgspec.json.decode(body, type=_Running)
         except (Missing, *UNREADABLE):
-            return False
+            return silent
+        ours = running.host == socket.gethostname() and running.started
+        return _is_gone(running) if ours else silent
 
     async def record(self, kind: str, body: bytes) -> None:
         """Keep the last result of a kind, for example of a drill."""
@@ -355,9 +367,7 @@ def _ourselves() -> _Running:
 
 
 def _is_gone(found: _Running) -> bool:
-    """Whether it ran on this machine and does not any more; its number may be another's today."""
-    if found.host != socket.gethostname():
-        return False
+    """Whether a run of this machine has ended; its number may be another's today."""
     return found.boot != _boot() or _start_of(found.pid) != found.started
 
 
