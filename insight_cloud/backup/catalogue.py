@@ -40,6 +40,7 @@ __all__ = ["Catalogue", "Held", "Holdings", "Unfinished", "part_file"]
 MANIFEST, BAD, RUNNING = "manifest.json", "bad.json", "running.json"
 _AT_ONCE = 8
 _ABANDONED = timedelta(hours=24)
+_LONGEST_RUN = timedelta(days=7)
 _BASE = "base"
 
 
@@ -298,9 +299,9 @@ class Catalogue:
     async def clean(self, unfinished: Iterable[Unfinished], now: datetime) -> list[str]:
         """Remove what abandoned runs left, and uploads that were never finished; return ids.
 
-        A run of this machine is abandoned when its process is gone, any other one when it has
-        written nothing for a day: a large part is not seen before it is complete. `now` is the
-        time by the store's clock.
+        A run of this machine is abandoned when its process is gone, or has written nothing for a
+        week (a large part is not seen before it is complete); any other one when it has written
+        nothing for a day. `now` is the time by the store's clock.
         """
         removed = []
         for left in unfinished:
@@ -321,14 +322,15 @@ class Catalogue:
         return not path or path.startswith(f"{self._folder}/")
 
     async def _abandoned(self, left: Unfinished, now: datetime) -> bool:
-        silent = now - left.newest > _ABANDONED
+        silence = now - left.newest
         try:
             body = await self.store.read(self.path(left.id, RUNNING))
             running = msgspec.json.decode(body, type=_Running)
         except (Missing, *UNREADABLE):
-            return silent
-        ours = running.host == socket.gethostname() and running.started
-        return _is_gone(running) if ours else silent
+            return silence > _ABANDONED
+        if running.host != socket.gethostname() or not running.started:
+            return silence > _ABANDONED
+        return _is_gone(running) or silence > _LONGEST_RUN
 
     async def record(self, kind: str, body: bytes) -> None:
         """Keep the last result of a kind, for example of a drill."""
