@@ -14,7 +14,7 @@ from insight_cloud.backup.settings import BackupSettings
 from insight_cloud.core import later
 
 if TYPE_CHECKING:
-    from insight_cloud.backup import pruning, state
+    from insight_cloud.backup import archive, pruning, state
     from insight_cloud.backup.announce import Announcer
     from insight_cloud.backup.archive import Archiver, Log
     from insight_cloud.backup.catalogue import Catalogue, Held, Holdings
@@ -57,6 +57,7 @@ __all__ = [
     "Restored",
     "Target",
     "Type",
+    "archive",
     "base",
     "create",
     "drill",
@@ -76,7 +77,7 @@ __all__ = [
 __getattr__ = later.names(
     __name__,
     {
-        ".": "pruning state",
+        ".": "archive pruning state",
         "announce": "Announcer",
         "archive": "Archiver Log",
         "cluster": "base",

@@ -7,6 +7,7 @@
 
 PostgreSQL's own pg_receivewal fetches the log through a replication slot, so that the server
 keeps what is not safe yet. A segment is removed from this machine when every store has it.
+Each store is served by itself: one that is away holds up no other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +32,22 @@ from insight_cloud.backup.packing import unzstd, zstd
 from insight_cloud.backup.postgres import Link
 from insight_cloud.backup.programs import Program
 from insight_cloud.backup.staged import maintenance
-from insight_cloud.core.errors import Corrupt, Missing, Refused
+from insight_cloud.backup.tasks import together
+from insight_cloud.core.errors import Corrupt, InsightError, Missing, Refused, Unavailable
 from insight_cloud.core.storage import Store
 
-__all__ = ["SEGMENT_BYTES", "SLOT", "Archived", "Archiver", "Log", "folder", "segment_of"]
+__all__ = [
+    "SEGMENT_BYTES",
+    "SLOT",
+    "Archived",
+    "Archiver",
+    "Log",
+    "check_segments",
+    "end",
+    "folder",
+    "segment_of",
+    "segments_between",
+]
 
 SLOT = "insight_backup"
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -56,6 +69,8 @@ class Archived(msgspec.Struct, frozen=True):
 
     at: datetime
     lsn: str
+    ended: bool = False
+    """Whether somebody has ended it: nothing more will come."""
 
 
 class _Key(msgspec.Struct, frozen=True):
@@ -67,90 +82,128 @@ def folder(name: str) -> str:
     return f"{name}/wal"
 
 
+async def _quiet(store: Store, error: InsightError | None) -> None:
+    pass
+
+
 @dataclass
 class Archiver:
     """Keeps the archive of a cluster. `spool` is a directory of ours, for what is on its way.
 
-    `seconds` is the pause between two looks, and so what a disaster may cost.
+    `seconds` is the pause between two looks, and so what a disaster may cost. `told` hears how
+    far a store is; `trouble` hears once that a store has a problem, and once (None) that it is
+    over.
     """
 
     job: Job
     spool: Path
     seconds: float
     told: Callable[[Archived], None] = lambda _: None
+    trouble: Callable[[Store, InsightError | None], Awaitable[None]] = _quiet
     _key_id: str = field(default_factory=lambda: secrets.token_hex(8))
     _key: DataKey | None = None
-    _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Size and time of the last change of what was sent, by file."""
+    _seen: dict[tuple[Store, str], tuple[int, int]] = field(default_factory=dict)
+    """Size and time of the last change of what was sent, by store and file."""
 
     async def run(self) -> None:
-        """Fetch and send until cancelled.
+        """Fetch and send until cancelled. What a store cannot take now, it gets later.
 
         Raises:
-            Refused: the role may not replicate, or the server has no slot left.
-            Unavailable: pg_receivewal ended, or a store does not answer: start again; nothing
-                is lost, because the server keeps what no store has.
+            Refused: the role may not replicate, the server has no slot left, or the spool
+                cannot be used.
+            Unavailable: pg_receivewal or the server ended: start again; nothing is lost,
+                because the server keeps what was not fetched.
         """
-        with contextlib.suppress(FileExistsError):
-            self.spool.mkdir(mode=0o700, parents=True)
+        try:
+            self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"cannot make {self.spool}: {error.strerror}") from error
         async with maintenance(self.job.url) as link:
             server, _ = await postgres.server_of(link)
+            await check_segments(link)
             program = await self.job.programs.find(
                 "pg_receivewal", at_least=server.major, url=self.job.url
             )
-            await self._begin()
+            encryption = await self._new_key()
             await _make_slot(program, self.job.url)
             with access(self.job.url, application_name=SLOT) as reach:
                 words = [f"--dbname={reach.argument}", f"--directory={self.spool}"]
                 words += [f"--slot={SLOT}", "--status-interval=1", "--no-loop", "--no-password"]
                 async with Child(program.path, words, reach) as child:
-                    await self._send_for_ever(link, child)
+                    serving = (self._serve(link, store, encryption) for store in self.job.stores)
+                    await together(self._watch(child), *serving)
 
-    async def _begin(self) -> None:
-        """Leave the key of this run in every store before anything is closed with it."""
-        encryption = None
-        if self.job.lock is not None:
-            self._key = DataKey.new()
-            encryption = await asyncio.to_thread(self.job.lock.close, self._key)
-        body = msgspec.json.encode(_Key(encryption))
-        for store in self.job.stores:
-            path = f"{folder(self.job.name)}/{self._key_id}.json"
-            await store.put(path, body, attributes=self.job.attributes_of(store))
+    async def _new_key(self) -> Encryption | None:
+        if self.job.lock is None:
+            return None
+        self._key = DataKey.new()
+        return await asyncio.to_thread(self.job.lock.close, self._key)
 
-    async def _send_for_ever(self, link: Link, child: Child) -> None:
+    async def _watch(self, child: Child) -> None:
+        raise child.failure(await child.finish() or 1)
+
+    async def _serve(self, link: Link, store: Store, encryption: Encryption | None) -> None:
+        """Send everything to one store, for ever."""
+        begun = caught_up = troubled = False
         while True:
-            if not child.running:
-                raise child.failure(await child.finish() or 1)
             reached = await _reached(link)
-            await self.send()
-            if reached is not None:
-                await self._tell(reached)
+            # The newest segment begins anew with each run: until all is fetched again, a store
+            # has more of it from the run before.
+            caught_up = caught_up or reached is not None
+            try:
+                if not begun:
+                    await self._begin(store, encryption)
+                    begun = True
+                await self.send(store, partial=caught_up)
+                if reached is not None:
+                    await self._tell(store, reached)
+            except InsightError as error:
+                if not troubled:
+                    await self.trouble(store, error)
+                troubled = True
+            else:
+                if troubled:
+                    await self.trouble(store, None)
+                troubled = False
             await asyncio.sleep(self.seconds)
 
-    async def send(self) -> None:
-        """Send what is new to every store; remove from this machine what all of them have."""
-        names = await asyncio.to_thread(lambda: sorted(path.name for path in self.spool.iterdir()))
-        whole = [name for name in names if _WHOLE.fullmatch(name)]
-        for name in names:
-            if _SEGMENT.fullmatch(name):
-                with contextlib.suppress(FileNotFoundError):  # the newest gets its final name
-                    await self._send_file(name)
-        # pg_receivewal goes on behind the newest one that it finds here.
-        for name in whole[:-1]:
-            await asyncio.to_thread((self.spool / name).unlink)
-            self._seen.pop(name, None)
+    async def _begin(self, store: Store, encryption: Encryption | None) -> None:
+        """Leave the key of this run in a store before anything is closed with it."""
+        path = f"{folder(self.job.name)}/{self._key_id}.json"
+        body = msgspec.json.encode(_Key(encryption))
+        await store.put(path, body, attributes=self.job.attributes_of(store))
 
-    async def _send_file(self, name: str) -> None:
+    async def send(self, store: Store, *, partial: bool = True) -> None:
+        """Send a store what is new; remove from this machine what all stores have.
+
+        Raises:
+            Unavailable, Refused, Corrupt: the store; or the spool cannot be read.
+        """
+        try:
+            names = await asyncio.to_thread(lambda: sorted(p.name for p in self.spool.iterdir()))
+            for name in names:
+                if _SEGMENT.fullmatch(name) and (partial or not name.endswith(".partial")):
+                    with contextlib.suppress(FileNotFoundError):  # another name, or sent by all
+                        await self._send_file(store, name)
+            # pg_receivewal goes on behind the newest one that it finds here.
+            for name in [name for name in names if _WHOLE.fullmatch(name)][:-1]:
+                if all((each, name) in self._seen for each in self.job.stores):
+                    await asyncio.to_thread((self.spool / name).unlink, missing_ok=True)
+                    for each in self.job.stores:
+                        self._seen.pop((each, name), None)
+        except OSError as error:
+            raise Unavailable(f"{self.spool}: {error.strerror}; make it readable") from error
+
+    async def _send_file(self, store: Store, name: str) -> None:
         found = await asyncio.to_thread((self.spool / name).stat)
         now = (found.st_size, found.st_mtime_ns)
-        if self._seen.get(name) == now:
+        if self._seen.get((store, name)) == now:
             return
         body = await asyncio.to_thread(self._pack, self.spool / name)
-        for store in self.job.stores:
-            await self._put(store, name, body)
-        self._seen[name] = now
-        if _WHOLE.fullmatch(name):
-            await self._forget_partial(name)
+        await self._put(store, name, body)
+        self._seen[store, name] = now
+        if _WHOLE.fullmatch(name) and self._seen.pop((store, f"{name}.partial"), None) is not None:
+            await store.delete([self._path(f"{name}.partial")])
 
     def _pack(self, path: Path) -> bytes:
         packed = zstd(path.read_bytes(), self.job.level)
@@ -167,20 +220,50 @@ class Archiver:
         if await store.read(path, limit_bytes=_OBJECT_BYTES) != body:
             raise Corrupt(f"{store.url}: {path!r} is not what was written")
 
-    async def _forget_partial(self, segment: str) -> None:
-        if self._seen.pop(f"{segment}.partial", None) is not None:
-            for store in self.job.stores:
-                await store.delete([self._path(f"{segment}.partial")])
-
     def _path(self, file: str) -> str:
         sealed = ".sealed" if self._key is not None else ""
         return f"{folder(self.job.name)}/{file}.{self._key_id}.zst{sealed}"
 
-    async def _tell(self, reached: Archived) -> None:
-        body = msgspec.json.encode(reached)
-        for store in self.job.stores:
-            await store.put(f"{folder(self.job.name)}/status.json", body)
+    async def _tell(self, store: Store, reached: Archived) -> None:
+        await store.put(_status(self.job.name), msgspec.json.encode(reached))
         self.told(reached)
+
+
+async def end(job: Job) -> None:
+    """End the archive for good: the server keeps no log for it any more; the stores keep theirs.
+
+    Raises:
+        Conflict: it is running.
+    """
+    async with maintenance(job.url) as link:
+        await link.rows(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
+            " where slot_name = %s",
+            [SLOT],
+        )
+    for store in job.stores:
+        reached = await Log(store, job.name).reaches()
+        if reached is not None:
+            ended = msgspec.structs.replace(reached, ended=True)
+            await store.put(_status(job.name), msgspec.json.encode(ended))
+
+
+def _status(name: str) -> str:
+    return f"{folder(name)}/status.json"
+
+
+async def check_segments(link: Link) -> None:
+    """Whether the cluster cuts its log as usual.
+
+    Raises:
+        Refused: it does not.
+    """
+    size = await link.value("select current_setting('wal_segment_size')")
+    if size != "16MB":
+        raise Refused(
+            f"the cluster cuts its log into segments of {size} (initdb --wal-segsize); the archive"
+            " knows those of 16MB only: use pgBackRest for it"
+        )
 
 
 async def _make_slot(program: Program, url: str) -> None:
@@ -220,7 +303,7 @@ class Log:
     async def reaches(self) -> Archived | None:
         """How far it reaches, if there is one."""
         try:
-            body = await self.store.read(f"{folder(self.name)}/status.json")
+            body = await self.store.read(_status(self.name))
             return msgspec.json.decode(body, type=Archived)
         except Missing:
             return None
@@ -272,15 +355,14 @@ class Log:
             raise Refused("the archive is encrypted: name the identity file or the passphrase")
         return await asyncio.to_thread(identity.open, encryption)
 
-    async def forget(self, before: str) -> list[str]:
-        """Remove the segments that no base backup needs any more; return their names."""
+    async def before(self, segment: str) -> list[str]:
+        """The paths of all segments before one, which no later base backup needs."""
         prefix = folder(self.name)
         old = []
         async for item in self.store.list(prefix):
             match = _OBJECT.fullmatch(item.path.removeprefix(f"{prefix}/"))
-            if match and not match["file"].endswith(".history") and match["file"][8:] < before[8:]:
+            if match and not match["file"].endswith(".history") and match["file"][8:] < segment[8:]:
                 old.append(item.path)
-        await self.store.delete(old)
         return old
 
 
@@ -297,7 +379,23 @@ def _unpack(body: bytes, name: str, key: DataKey | None, where: str) -> bytes:
 
 def segment_of(timeline: int, lsn: str, segment_bytes: int) -> str:
     """The name of the segment that holds a place in the log."""
+    return f"{timeline:08X}{_numbered(_place(lsn) // segment_bytes, segment_bytes)}"
+
+
+def segments_between(first: str, last: str, segment_bytes: int) -> Iterator[str]:
+    """The names, without the timeline, of all segments from one place in the log to another.
+
+    What ends exactly where a segment ends needs none of the next one.
+    """
+    for number in range(_place(first) // segment_bytes, (_place(last) - 1) // segment_bytes + 1):
+        yield _numbered(number, segment_bytes)
+
+
+def _place(lsn: str) -> int:
     high, low = (int(part, 16) for part in lsn.split("/"))
-    number = ((high << 32) | low) // segment_bytes
+    return (high << 32) | low
+
+
+def _numbered(number: int, segment_bytes: int) -> str:
     per_id = 2**32 // segment_bytes
-    return f"{timeline:08X}{number // per_id:08X}{number % per_id:08X}"
+    return f"{number // per_id:08X}{number % per_id:08X}"

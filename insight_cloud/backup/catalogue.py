@@ -40,6 +40,7 @@ __all__ = ["Catalogue", "Held", "Holdings", "Unfinished", "part_file"]
 MANIFEST, BAD, RUNNING = "manifest.json", "bad.json", "running.json"
 _AT_ONCE = 8
 _ABANDONED = timedelta(hours=24)
+_LONGEST_RUN = timedelta(days=7)
 _BASE = "base"
 
 
@@ -116,6 +117,11 @@ class Holdings:
         """The dumps, without the base backups of the archive."""
         return tuple(held for held in self.backups if not _is_base(held))
 
+    @property
+    def bases(self) -> tuple[Held, ...]:
+        """The base backups of the archive."""
+        return tuple(held for held in self.backups if _is_base(held))
+
     def find(self, backup_id: str) -> Held:
         """The backup of that id, or the only one whose id begins so.
 
@@ -126,8 +132,12 @@ class Holdings:
         exact = [held for held in found if held.id == backup_id]
         if len(exact or found) == 1:
             return (exact or found)[0]
-        several = f": {len(found)} begin so" if found else ""
-        raise Missing(f"{self.store.url} has no backup {backup_id!r}{several}")
+        if found:
+            raise Missing(
+                f"{self.store.url} has {len(found)} backups whose id begins with {backup_id!r}:"
+                " write more of it"
+            )
+        raise Missing(f"{self.store.url} has no backup {backup_id!r}")
 
     def newest_good(self, *, before: datetime | None = None, kind: str = "") -> Held:
         """The newest backup that can be trusted, taken not after `before`.
@@ -161,6 +171,7 @@ class Catalogue:
 
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
+        self.name = name
         self._folder = f"{name}/backups"
         self._records = f"{name}/records"
 
@@ -288,8 +299,9 @@ class Catalogue:
     async def clean(self, unfinished: Iterable[Unfinished], now: datetime) -> list[str]:
         """Remove what abandoned runs left, and uploads that were never finished; return ids.
 
-        A run of this machine is abandoned when its process is gone, any other one when it has
-        written nothing for a day. `now` is the time by the store's clock.
+        A run of this machine is abandoned when its process is gone, or has written nothing for a
+        week (a large part is not seen before it is complete); any other one when it has written
+        nothing for a day. `now` is the time by the store's clock.
         """
         removed = []
         for left in unfinished:
@@ -310,13 +322,15 @@ class Catalogue:
         return not path or path.startswith(f"{self._folder}/")
 
     async def _abandoned(self, left: Unfinished, now: datetime) -> bool:
-        if now - left.newest > _ABANDONED:
-            return True
+        silence = now - left.newest
         try:
             body = await self.store.read(self.path(left.id, RUNNING))
-            return _is_gone(msgspec.json.decode(body, type=_Running))
+            running = msgspec.json.decode(body, type=_Running)
         except (Missing, *UNREADABLE):
-            return False
+            return silence > _ABANDONED
+        if running.host != socket.gethostname() or not running.started:
+            return silence > _ABANDONED
+        return _is_gone(running) or silence > _LONGEST_RUN
 
     async def record(self, kind: str, body: bytes) -> None:
         """Keep the last result of a kind, for example of a drill."""
@@ -355,9 +369,7 @@ def _ourselves() -> _Running:
 
 
 def _is_gone(found: _Running) -> bool:
-    """Whether it ran on this machine and does not any more; its number may be another's today."""
-    if found.host != socket.gethostname():
-        return False
+    """Whether a run of this machine has ended; its number may be another's today."""
     return found.boot != _boot() or _start_of(found.pid) != found.started
 
 

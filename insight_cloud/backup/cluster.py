@@ -12,6 +12,7 @@ from datetime import datetime
 
 import insight_cloud
 from insight_cloud.backup import postgres
+from insight_cloud.backup.archive import check_segments
 from insight_cloud.backup.child import Child, access
 from insight_cloud.backup.creation import packed, undone
 from insight_cloud.backup.dump import Planned
@@ -39,6 +40,7 @@ async def base(job: Job, *, report: Report = lambda _: None) -> Created:
     """
     async with maintenance(job.url) as link:
         server, _ = await postgres.server_of(link)
+        await check_segments(link)
         size = int(await link.value("select sum(pg_database_size(oid)) from pg_database"))
     program = await job.programs.find("pg_basebackup", at_least=server.major, url=job.url)
     started = job.clock()

@@ -27,11 +27,14 @@ Notify: TypeAlias = Callable[[Literal["failed", "succeeded"], str, str], Awaitab
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far something is: bytes of the database, or of the backup, `total` estimated."""
+    """How far something is: bytes of the database, or of the backup, `total` estimated.
+
+    Without a `total` it is a step of which nobody knows how long it takes.
+    """
 
     what: str
-    done: int
-    total: int
+    done: int = 0
+    total: int = 0
 
 
 Report: TypeAlias = Callable[[Progress], None]

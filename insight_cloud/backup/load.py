@@ -51,15 +51,12 @@ class Opened:
             Corrupt: one is damaged or missing; the message names it.
         """
         gate = asyncio.Semaphore(parallel)
-        total, done = self.manifest.stored_bytes, 0
+        seen = _Seen("verified", self.manifest.stored_bytes, report)
 
         async def one(part: Part) -> None:
-            nonlocal done
             async with gate:
                 stream = self.catalogue.stream(self.manifest, part)
-                await prove(part, stream, self.catalogue.store.url)
-                done += part.stored_bytes
-                report(Progress("verified", done, total))
+                await prove(part, stream, self.catalogue.store.url, seen)
 
         await together(*(one(part) for part in self.manifest.parts))
 
@@ -68,8 +65,9 @@ class Opened:
         part: Part,
         sink: Callable[[bytes | memoryview], object],
         unblock: Callable[[], object],
+        seen: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Give a part's content to `sink`, in a thread.
+        """Give a part's content to `sink`, in a thread; `seen` is told of the stored bytes.
 
         Raises:
             Corrupt: it is damaged; the sink may have been given a part of it.
@@ -77,6 +75,7 @@ class Opened:
         unpacker = Unpacker(part, self.manifest.compression, sink, key=self.part_key(part))
         async for piece in self.catalogue.stream(self.manifest, part):
             await in_thread(partial(unpacker.update, piece), unblock=unblock)
+            seen(len(piece))
         await in_thread(unpacker.finish, unblock=unblock)
 
     async def properties(self) -> dict[str, Any]:
@@ -89,6 +88,18 @@ class Opened:
                 await self.unpack(part, body.extend, lambda: None)
                 return msgspec.json.decode(bytes(body), type=dict[str, Any])
         return {}
+
+
+class _Seen:
+    """Adds up what several parts tell, for a progress."""
+
+    def __init__(self, what: str, total: int, report: Report) -> None:
+        self._what, self._total, self._report = what, total, report
+        self._done = 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._report(Progress(self._what, self._done, self._total))
 
 
 async def opened(catalogue: Catalogue, backup_id: str, identity: Identity | None) -> Opened:
@@ -135,8 +146,11 @@ async def fill(
     program = await programs.find(name, at_least=wanted, url=url)
     memory = f"-c maintenance_work_mem={_INDEX_MEMORY} -c synchronous_commit=off"
     with access(url, database=database, options=memory) as reach:
-        restorer = _Restorer(backup, program, reach, major, parallel, report)
+        seen = _Seen("restored", manifest.stored_bytes, report)
+        restorer = _Restorer(backup, program, reach, major, parallel, seen)
         for content in ("pre-data", "data", "post-data", "plain"):
+            if content == "post-data" and manifest.kind == "logical":
+                report(Progress("building indexes"))
             await restorer.run(content)
 
 
@@ -152,8 +166,7 @@ class _Restorer:
     reach: Access
     major: int
     parallel: int
-    report: Report
-    done: int = 0
+    seen: _Seen
 
     async def run(self, content: str) -> None:
         """Restore all parts of one kind."""
@@ -163,9 +176,6 @@ class _Restorer:
         async def one(part: Part) -> None:
             async with gate:
                 await self._restore(part)
-                self.done += part.stored_bytes
-                total = self.backup.manifest.stored_bytes
-                self.report(Progress("restored", self.done, total))
 
         await together(*(one(part) for part in sorted(parts, key=lambda part: -part.raw_bytes)))
 
@@ -181,7 +191,7 @@ class _Restorer:
         async with Child(self.program.path, words, self.reach, stdin=True) as child:
             broken = False
             try:
-                await self.backup.unpack(part, child.write, child.kill)
+                await self.backup.unpack(part, child.write, child.kill, self.seen)
                 child.end_input()
             except BrokenPipeError:
                 broken = True  # it has ended before its input did, and says why

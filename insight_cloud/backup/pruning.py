@@ -13,7 +13,9 @@ from insight_cloud.backup.retention import Decision
 from insight_cloud.core.plan import Change, Plan
 from insight_cloud.core.storage import Store
 
-__all__ = ["Pruning", "apply", "forget", "plan"]
+__all__ = ["Pruning", "apply", "plan"]
+
+_LOG = "log before "
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,51 @@ class Pruning:
     store: Store
     decisions: tuple[Decision, ...]
     plan: Plan
+    archive_days: int
 
 
-async def plan(job: Job, holdings: Sequence[Holdings]) -> tuple[Pruning, ...]:
-    """Decide for every store by itself: a backup that one store has lost counts in no other."""
+async def plan(
+    job: Job, holdings: Sequence[Holdings], *, archive_days: int = 7
+) -> tuple[Pruning, ...]:
+    """Decide for every store by itself: a backup that one store has lost counts in no other.
+
+    Base backups and log stay as far as `restore --at` needs them to reach back `archive_days`.
+    """
+    return tuple([await _plan(job, held, archive_days) for held in holdings])
+
+
+async def _plan(job: Job, held: Holdings, archive_days: int) -> Pruning:
     now = job.clock()
-    prunings = []
-    for held in holdings:
-        entries = (backup.entry() for backup in held.logical)
-        decisions = retention.decide(entries, policy=job.policy, now=now)
-        changes = retention.plan(decisions, store=held.store.url, policy=job.policy)
-        prunings.append(Pruning(held.store, decisions, changes))
-    return tuple(prunings)
+    dumps = retention.decide(
+        (backup.entry() for backup in held.logical), policy=job.policy, now=now
+    )
+    bases = retention.decide_bases(
+        (backup.entry() for backup in held.bases), days=archive_days, now=now
+    )
+    days = {str(type_): days for type_, days in job.policy.days.items()} | {"base": archive_days}
+    changes = retention.plan((*dumps, *bases), store=held.store.url, days=days)
+    # Applied from behind: log goes last, when no base backup is left that begins in it.
+    log = await _log(job, held, bases)
+    return Pruning(held.store, (*dumps, *bases), Plan((*log, *changes)), archive_days)
+
+
+async def _log(job: Job, held: Holdings, bases: Sequence[Decision]) -> tuple[Change, ...]:
+    kept = {decision.entry.id for decision in bases if decision.keep and decision.entry.good}
+    if not kept:
+        return ()
+    first = min(_first_segment(base) for base in held.bases if base.id in kept)
+    old = await Log(held.store, job.name).before(first)
+    if not old:
+        return ()
+    target, reason = f"{_LOG}{first}", f"{len(old)} segments that no base backup needs"
+    return (Change("delete", f"{held.store.url}: {target}", before=target, reason=reason),)
+
+
+def _first_segment(base: Held) -> str:
+    manifest = base.manifest
+    assert manifest is not None  # noqa: S101 - only good ones are kept for the log
+    assert manifest.start_lsn is not None  # noqa: S101 - every base backup has one
+    return segment_of(manifest.timeline or 1, manifest.start_lsn, SEGMENT_BYTES)
 
 
 async def apply(job: Job, prunings: Sequence[Pruning]) -> tuple[Change, ...]:
@@ -50,41 +85,16 @@ async def apply(job: Job, prunings: Sequence[Pruning]) -> tuple[Change, ...]:
     for pruning in prunings:
         catalogue = Catalogue(pruning.store, job.name)
         for change in reversed(pruning.plan.changes):
-            fresh = (await plan(job, [await catalogue.read()]))[0].plan
-            if change.before in {again.before for again in fresh}:
-                await catalogue.remove(str(change.before))
+            fresh = await _plan(job, await catalogue.read(), pruning.archive_days)
+            if change.before in {again.before for again in fresh.plan}:
+                await _remove(job, catalogue, str(change.before))
                 removed.append(change)
     return tuple(removed)
 
 
-async def forget(job: Job, holdings: Sequence[Holdings], *, days: int) -> tuple[str, ...]:
-    """Remove base backups and log that `restore --at` does not need to reach back `days`.
-
-    Base backups go first: log is removed only when none is left that begins in it.
-    """
-    removed = []
-    for held in holdings:
-        bases = [backup for backup in held.backups if backup not in held.logical]
-        kept = {
-            entry.id
-            for entry in retention.needed(
-                (base.entry() for base in bases), days=days, now=job.clock()
-            )
-        }
-        if not kept:
-            continue
-        catalogue, log = Catalogue(held.store, job.name), Log(held.store, job.name)
-        for base in bases:
-            if base.id not in kept and base.good:
-                await catalogue.remove(base.id)
-                removed.append(base.id)
-        first = min(_first_segment(base) for base in bases if base.id in kept)
-        removed += await log.forget(first)
-    return tuple(removed)
-
-
-def _first_segment(base: Held) -> str:
-    manifest = base.manifest
-    assert manifest is not None  # noqa: S101 - only good ones are kept
-    assert manifest.start_lsn is not None  # noqa: S101 - every base backup has one
-    return segment_of(manifest.timeline or 1, manifest.start_lsn, SEGMENT_BYTES)
+async def _remove(job: Job, catalogue: Catalogue, target: str) -> None:
+    if not target.startswith(_LOG):
+        await catalogue.remove(target)
+        return
+    old = await Log(catalogue.store, job.name).before(target.removeprefix(_LOG))
+    await catalogue.store.delete(old)

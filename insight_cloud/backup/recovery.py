@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from insight_cloud.backup import load
-from insight_cloud.backup.archive import SEGMENT_BYTES, Log, segment_of
+from insight_cloud.backup.archive import SEGMENT_BYTES, Archived, Log, segment_of, segments_between
 from insight_cloud.backup.catalogue import Catalogue
 from insight_cloud.backup.child import in_thread
 from insight_cloud.backup.job import Job, Report
@@ -45,6 +46,7 @@ _OVERRIDES = {
     "ssl": "off",
     "archive_mode": "off",
     "hot_standby": "off",
+    "external_pid_file": "",
     "shared_preload_libraries": "",
     "primary_conninfo": "",
     "fsync": "on",
@@ -95,14 +97,14 @@ async def recover(
         held = (await catalogue.read()).newest_good(before=at, kind="base")
         backup = await load.opened(catalogue, held.id, job.identity)
         log = Log(catalogue.store, job.name)
-        await _check_end(log, at)
+        reached = await _end(log, at)
         server = await job.programs.find(
             "postgres", at_least=backup.manifest.server.major, url=job.url, exactly=True
         )
         await backup.prove(job.parallel, report)
         async with _made(Path.cwd() / directory) as made:
             await _unpack(backup, made / "data")
-            segments = await _fetch(backup, log, made, job)
+            segments = await _fetch(backup, log, made, job, reached)
             end = await _run(server, made, at, uid)
             shutil.rmtree(made / "wal")
     return Recovered(
@@ -116,7 +118,8 @@ async def recover(
     )
 
 
-async def _check_end(log: Log, at: datetime) -> None:
+async def _end(log: Log, at: datetime) -> Archived:
+    """How far the archive reaches: at least to `at`."""
     reached = await log.reaches()
     if reached is None:
         raise Missing(f"{log.store.url} has no archive: run `insight backup archive`")
@@ -125,6 +128,7 @@ async def _check_end(log: Log, at: datetime) -> None:
             f"the archive in {log.store.url} ends at {reached.at:%Y-%m-%d %H:%M:%S.%f} UTC:"
             " choose that moment or an earlier one"
         )
+    return reached
 
 
 @asynccontextmanager
@@ -171,7 +175,12 @@ def _extract(source: Any, data: Path) -> None:
         pass
 
 
-async def _fetch(backup: Opened, log: Log, made: Path, job: Job) -> int:
+async def _fetch(backup: Opened, log: Log, made: Path, job: Job, reached: Archived) -> int:
+    """Bring the log of the base backup and all that follows; it must have no hole.
+
+    PostgreSQL takes a hole for the end of the log, and would recover to an earlier moment
+    without a word.
+    """
     manifest = backup.manifest
     assert manifest.start_lsn is not None  # noqa: S101 - a base backup has one
     first = segment_of(manifest.timeline or 1, manifest.start_lsn, SEGMENT_BYTES)
@@ -182,6 +191,13 @@ async def _fetch(backup: Opened, log: Log, made: Path, job: Job) -> int:
             f"the archive in {log.store.url} lacks the segment {first}, with which the base"
             f" backup {manifest.id} begins: the archive must run before base backups are made"
         )
+    there = {path.name[8:] for path in await asyncio.to_thread(lambda: [*(made / "wal").iterdir()])}
+    for segment in segments_between(manifest.start_lsn, reached.lsn, SEGMENT_BYTES):
+        if segment not in there:
+            raise Corrupt(
+                f"the archive in {log.store.url} has a hole: the segment {segment} is missing,"
+                " without which no later moment can be reached"
+            )
     return found
 
 
@@ -226,9 +242,14 @@ async def _recovered(
         if uid is not None and os.geteuid() == 0:
             os.chown(sockets, uid, uid)
             identity = {"user": uid, "group": uid, "extra_groups": []}
+        wal = shlex.quote(str(made / "wal")).replace("%", "%%")
         settings = _OVERRIDES | {
+            # A configuration in the backup may name the running cluster's own places.
+            "data_directory": str(made / "data"),
+            "hba_file": str(made / "data" / "pg_hba.conf"),
+            "ident_file": str(made / "data" / "pg_ident.conf"),
             "unix_socket_directories": sockets,
-            "restore_command": f"cp '{made}/wal/%f' '%p'",
+            "restore_command": f"cp {wal}/%f %p",
             "recovery_target_action": "promote",
             "recovery_target_timeline": "latest",
             "recovery_target_inclusive": "on",

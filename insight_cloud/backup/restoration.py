@@ -6,23 +6,26 @@ is one transaction of two renames; the old database is kept under another name.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import LiteralString
 
 from psycopg import sql
 
 from insight_cloud.backup import load, postgres
-from insight_cloud.backup.job import Report
+from insight_cloud.backup.job import Progress, Report
 from insight_cloud.backup.load import Opened
 from insight_cloud.backup.manifest import Manifest
 from insight_cloud.backup.postgres import Link
 from insight_cloud.backup.programs import Programs
 from insight_cloud.backup.staged import maintenance, staged
 from insight_cloud.backup.tasks import together
-from insight_cloud.core.errors import Conflict, Corrupt, Refused
+from insight_cloud.core.errors import Conflict, Corrupt, InsightError, Refused
 from insight_cloud.core.plan import Change, Plan
 from insight_cloud.core.report import stopwatch
 
@@ -156,8 +159,13 @@ def check_target(
 
     Raises:
         Conflict: the database is not empty, or roles are missing.
-        Refused: the server lacks an extension.
+        Refused: the server lacks an extension, or the backup is one of a whole cluster.
     """
+    if manifest.kind == "base":
+        raise Refused(
+            f"{manifest.id} is a copy of a whole cluster, not of one database: bring it back by"
+            " --at TIME --directory PLACE"
+        )
     if target.filled and replace != target.database:
         raise Conflict(
             f"the database {target.database!r} is not empty ({target.objects} objects): choose"
@@ -207,33 +215,55 @@ async def restore(
         target = await inspect(url, database, manifest)
         check_target(manifest, target, replace=replace, create_roles=create_roles)
         await backup.prove(parallel, report)
-        async with maintenance(url) as link:
-            await _create_roles(link, target.missing_roles)
-            async with staged(link, database, manifest.server) as name:
-                await load.fill(
-                    backup, url, name, programs=programs, parallel=parallel, report=report
-                )
-                await _judge(url, name, backup, parallel)
-                roles = {
-                    row["name"]
-                    for row in await link.rows("select rolname::text as name from pg_roles")
-                }
-                await load.apply_properties(link, name, await backup.properties(), roles)
-                kept = await _swap(link, name, target)
+        async with (
+            maintenance(url) as link,
+            _roles(link, target.missing_roles),
+            staged(link, database, manifest.server) as name,
+        ):
+            await load.fill(backup, url, name, programs=programs, parallel=parallel, report=report)
+            await _judge(url, name, backup, parallel, report)
+            roles = {
+                row["name"] for row in await link.rows("select rolname::text as name from pg_roles")
+            }
+            await load.apply_properties(link, name, await backup.properties(), roles)
+            # Hours may have passed: whoever has filled an empty database meanwhile keeps it.
+            now = await inspect(url, database, manifest)
+            check_target(manifest, now, replace=replace, create_roles=create_roles)
+            kept = await _swap(link, url, name, now)
     return Restored(database, manifest.id, kept, target.missing_roles, watch.seconds)
 
 
-async def _create_roles(link: Link, roles: tuple[str, ...]) -> None:
+@asynccontextmanager
+async def _roles(link: Link, missing: tuple[str, ...]) -> AsyncIterator[None]:
+    """Roles that cannot sign in, made for a restore; they go again if it fails."""
+    made: list[str] = []
+    try:
+        for role in missing:
+            await link.rows(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
+            made.append(role)
+        yield
+    except BaseException:
+        dropping = asyncio.ensure_future(_drop_roles(link, made))
+        while not dropping.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(dropping)
+        raise
+
+
+async def _drop_roles(link: Link, roles: Iterable[str]) -> None:
     for role in roles:
-        await link.rows(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
+        with contextlib.suppress(InsightError):  # the server is away, or somebody uses it already
+            await link.rows(sql.SQL("drop role if exists {}").format(sql.Identifier(role)))
 
 
-async def _judge(url: str, database: str, backup: Opened, parallel: int) -> None:
+async def _judge(url: str, database: str, backup: Opened, parallel: int, report: Report) -> None:
+    report(Progress("counting rows"))
     async with postgres.connected(url, database=database) as link:
         problems = await load.compare(link, backup.manifest)
         if problems:
             raise Corrupt(f"what was restored differs from the backup: {'; '.join(problems[:5])}")
         waiting = deque(await postgres.analysable(link))
+    report(Progress("gathering statistics"))
     # A database without statistics is so slow that one could think it were broken.
     await together(*(_analyze(url, database, waiting) for _ in range(parallel)))
 
@@ -244,7 +274,7 @@ async def _analyze(url: str, database: str, waiting: deque[sql.Identifier]) -> N
             await link.rows(sql.SQL("analyze {}").format(waiting.popleft()))
 
 
-async def _swap(link: Link, name: str, target: Target) -> str | None:
+async def _swap(link: Link, url: str, name: str, target: Target) -> str | None:
     """Give the new database its name, in one transaction; return where the old one is now."""
     old = (
         f"{target.database.encode()[:45].decode('utf-8', 'ignore')}__before_{secrets.token_hex(4)}"
@@ -265,9 +295,11 @@ async def _swap(link: Link, name: str, target: Target) -> str | None:
         except Conflict:
             if attempt == _SWAPS:
                 raise
-    if not target.exists or target.filled:
-        return old if target.exists else None
-    await link.rows(sql.SQL("drop database if exists {}").format(sql.Identifier(old)))
+    if not target.exists:
+        return None
+    if target.filled or await _objects(url, old):
+        return old
+    await link.rows(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(old)))
     return None
 
 

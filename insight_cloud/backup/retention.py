@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from insight_cloud.backup.manifest import Type
 from insight_cloud.core.errors import SettingsError
 from insight_cloud.core.plan import Change, Plan
 
-__all__ = ["Decision", "Entry", "Policy", "decide", "needed", "plan"]
+__all__ = ["Decision", "Entry", "Policy", "decide", "decide_bases", "needed", "plan"]
 
 _GRACE = timedelta(days=1)
+_Days: TypeAlias = Mapping[Type, int] | Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def needed(bases: Iterable[Entry], *, days: int, now: datetime) -> tuple[Entry, 
 
     Ages are counted from at most a day after the newest good one, as everywhere here.
     """
-    good = sorted((entry for entry in bases if entry.good), key=lambda entry: entry.at)
+    good = sorted((entry for entry in bases if entry.good), key=lambda one: (one.at, one.id))
     if not good:
         return ()
     edge = min(now, good[-1].at + _GRACE) - timedelta(days=days)
@@ -100,21 +102,39 @@ def needed(bases: Iterable[Entry], *, days: int, now: datetime) -> tuple[Entry, 
     return (*older[-1:], *(entry for entry in good if entry.at > edge))
 
 
-def plan(decisions: Iterable[Decision], *, store: str, policy: Policy) -> Plan:
-    """The removals, with their reasons."""
+def decide_bases(bases: Iterable[Entry], *, days: int, now: datetime) -> tuple[Decision, ...]:
+    """Decide about every base backup: those stay that are needed, and young ones, good or not."""
+    ordered = sorted(bases, key=lambda entry: (entry.at, entry.id), reverse=True)
+    wanted = {entry.id for entry in needed(ordered, days=days, now=now)}
+    oldest = min((entry.at for entry in ordered if entry.id in wanted), default=None)
+    decisions = []
+    for entry in ordered:
+        reasons = []
+        if entry.id in wanted:
+            reasons.append(f"restore --at begins with it, back to {days} days")
+        elif oldest is None:
+            reasons.append("there is no good base backup")
+        elif entry.at > oldest:
+            reasons.append("not good, but as young as one that is needed")
+        decisions.append(Decision(entry, tuple(reasons)))
+    return tuple(decisions)
+
+
+def plan(decisions: Iterable[Decision], *, store: str, days: _Days) -> Plan:
+    """The removals, with their reasons; `days` are those of each type."""
     return Plan(
         tuple(
             Change(
                 "delete",
                 f"{store}: {entry.id}",
                 before=entry.id,
-                reason=_past(entry, policy),
+                reason=_past(entry, days),
             )
             for entry in (decision.entry for decision in decisions if not decision.keep)
         )
     )
 
 
-def _past(entry: Entry, policy: Policy) -> str:
-    past = f"{entry.type}, older than {policy.days.get(entry.type, 0)} days"
+def _past(entry: Entry, days: _Days) -> str:
+    past = f"{entry.type}, older than {days.get(entry.type, 0)} days"
     return past if entry.good else f"{past}, and not good"

@@ -16,12 +16,13 @@ GROUP = "backup"
 def jobs(
     times: dict[str, str],
     *,
+    base: str = "never",
     program: Sequence[str],
     options: Sequence[str] = (),
     directory: Path,
     writes: Sequence[Path] = (),
 ) -> tuple[Job, ...]:
-    """One job for each type with a time, such as `{"daily": "daily 02:00"}`.
+    """One job for each type with a time, such as `{"daily": "daily 02:00"}`, and for `base`.
 
     `program` is the command line of `insight`, `options` what its `backup create` is told
     beside the type; after each backup the retention is applied.
@@ -41,6 +42,13 @@ def jobs(
         for type_, when in times.items()
         if when != "never"
     )
+    if base != "never":
+        command = (*program, "backup", "base", *options)
+        what = "Copy the cluster, for point in time"
+        when = parse(base)
+        made += (
+            Job(f"{GROUP}-base", command, when, what, directory=directory, writes=tuple(writes)),
+        )
     if not made:
         raise SettingsError("no backup would ever be made: set backup.daily, weekly or monthly")
     return made

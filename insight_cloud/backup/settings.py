@@ -50,6 +50,8 @@ class BackupSettings(BaseModel):
     """When the weekly backup is made; `never` for not at all."""
     monthly: str = "monthly 1 04:00"
     """When the monthly backup is made; `never` for not at all."""
+    base: str = "never"
+    """When the cluster is copied for `restore --at`, such as `weekly sunday 05:00`."""
     parallel: int | None = Field(default=None, ge=1, le=64)
     """Parts that are dumped or restored at once; by default one a processor, 2 to 8."""
     level: int = Field(default=3, ge=1, le=19)
@@ -57,7 +59,7 @@ class BackupSettings(BaseModel):
     lock_seconds: float = Field(default=30, gt=0)
     """Seconds to wait for a table that somebody is changing, before the dump begins anew."""
     digests: bool = False
-    """Add a hash of every table's rows to scheduled backups, for drills; about doubles the work."""
+    """Add a hash of every table's rows to backups, for drills; about doubles the work."""
     programs: tuple[Path, ...] = ()
     """Folders of PostgreSQL's programs, in place of the usual ones."""
     oldest_hours: int = Field(default=26, ge=1)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from insight_cloud.backup import drills
+from insight_cloud.backup.archive import Archived, Log
 from insight_cloud.backup.catalogue import Catalogue
 from insight_cloud.backup.drills import Drilled
 from insight_cloud.backup.job import Job
@@ -21,6 +22,8 @@ Sample: TypeAlias = tuple[str, Mapping[str, str], float]
 __all__ = ["Sample", "State", "check", "read", "samples"]
 
 _DRILL_AGE = timedelta(days=35)
+_ARCHIVE_AGE = timedelta(minutes=10)
+"""An archive that is this late does not run: it is so every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class State:
     """Backups that must not be trusted, and why."""
     unfinished: int = 0
     drilled: Drilled | None = None
+    archived: Archived | None = None
+    """How far the archive reaches, if there is one."""
+    oldest_base: datetime | None = None
+    """The earliest moment that `restore --at` reaches."""
 
 
 async def read(job: Job) -> tuple[State, ...]:
@@ -48,6 +55,7 @@ async def _read(catalogue: Catalogue) -> State:
     try:
         holdings = await catalogue.read()
         drilled = await drills.last(catalogue)
+        archived = await Log(catalogue.store, catalogue.name).reaches()
     except InsightError as error:
         return State(catalogue.store.url, problem=str(error))
     good = [held for held in holdings.logical if held.good]
@@ -61,11 +69,13 @@ async def _read(catalogue: Catalogue) -> State:
         bad=tuple((held.id, held.problem or "") for held in holdings.backups if not held.good),
         unfinished=len(holdings.unfinished),
         drilled=drilled,
+        archived=archived,
+        oldest_base=min((held.at for held in holdings.bases if held.good), default=None),
     )
 
 
 def check(states: Sequence[State], *, now: datetime, oldest: timedelta) -> list[Check]:
-    """Judge: is there a good backup in every store that is young enough, and did a drill work."""
+    """Judge: has every store a young good backup, did a drill work, does the archive run."""
     return [check for state in states for check in _judge(state, now, oldest)]
 
 
@@ -75,7 +85,7 @@ def _judge(state: State, now: datetime, oldest: timedelta) -> Iterator[Check]:
         yield Check(name, "fail", state.problem)
         return
     if state.newest_at is None:
-        yield Check(name, "fail", "there is no good backup")
+        yield Check(name, "fail", "there is no good backup: run `insight backup create`")
         return
     age = now - state.newest_at
     late = age > oldest
@@ -85,6 +95,20 @@ def _judge(state: State, now: datetime, oldest: timedelta) -> Iterator[Check]:
     for backup_id, problem in state.bad:
         yield Check(f"{name} damaged", "warn", f"{backup_id}: {problem}")
     yield Check(f"{name} drill", *_drill(state.drilled, now))
+    if state.archived is not None and not state.archived.ended:
+        yield Check(f"{name} archive", *_archive(state.archived, state.oldest_base, now))
+
+
+def _archive(archived: Archived, since: datetime | None, now: datetime) -> tuple[Status, str]:
+    if since is None:
+        return "fail", "there is no good base backup to begin with: run `insight backup base`"
+    detail = f"any moment from {since:%Y-%m-%d %H:%M:%S} to {archived.at:%Y-%m-%d %H:%M:%S} UTC"
+    if now - archived.at > _ARCHIVE_AGE:
+        return "fail", (
+            f"{detail}, {_words(now - archived.at)} ago: `insight backup archive` does not run,"
+            " and the server keeps its log for it"
+        )
+    return "pass", detail
 
 
 def _drill(drilled: Drilled | None, now: datetime) -> tuple[Status, str]:
@@ -119,3 +143,6 @@ def samples(states: Sequence[State], *, now: datetime) -> Iterator[Sample]:
         if state.drilled is not None:
             yield "backup_drill_ok", labels, float(state.drilled.ok)
             yield "backup_drill_seconds", labels, state.drilled.seconds
+        if state.archived is not None and not state.archived.ended:
+            age = (now - state.archived.at).total_seconds()
+            yield "backup_archive_age_seconds", labels, age

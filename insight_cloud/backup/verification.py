@@ -138,6 +138,8 @@ async def _read(backup: Opened, part: Part, program: Program, url: str) -> None:
 
 async def _restore(subject: _Subject, backup: Opened) -> Check:
     job, manifest, server = subject.job, subject.manifest, subject.server
+    if manifest.kind == "base":
+        return Check("backup.restore", "skip", "a whole cluster: try `restore --at` for it")
     with stopwatch() as watch:
         try:
             async with (

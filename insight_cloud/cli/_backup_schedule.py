@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from insight_cloud.core.schedule import Choice, Job, Scope
     from insight_cloud.settings import Settings
 
-__all__ = ["schedule"]
+__all__ = ["schedule", "scheduled"]
 
 _scope = click.option(
     "--scope",
@@ -108,11 +108,27 @@ def _jobs(settings: Settings, config: Path | None) -> tuple[Job, ...]:
     wanted = settings.backup
     return schedules.jobs(
         {"daily": wanted.daily, "weekly": wanted.weekly, "monthly": wanted.monthly},
+        base=wanted.base,
         program=_program(),
         options=("--config", str(config.absolute())) if config else (),
         directory=Path.cwd(),
         writes=wiring.backup_writes(settings),
     )
+
+
+async def scheduled(settings: Settings, config: Path | None) -> list[Check]:
+    """When the jobs of this machine run next; where it has none, that is no failure."""
+    from insight_cloud.core.errors import InsightError
+    from insight_cloud.core.report import Check
+
+    try:
+        found = await _status(_jobs(settings, config), None)
+    except InsightError as error:
+        return [Check("schedule", "skip", str(error))]
+    if all(check.detail.startswith("not installed") for check in found):
+        advice = "no job on this machine: `insight backup schedule install`, unless another has it"
+        return [Check("schedule", "skip", advice)]
+    return found
 
 
 def _program() -> tuple[str, ...]:

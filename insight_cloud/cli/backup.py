@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from insight_cloud.cli._backup_schedule import schedule
+from insight_cloud.cli._backup_schedule import schedule, scheduled
 from insight_cloud.cli._output import emit, json_option, say, statuses
 from insight_cloud.core.errors import (
     CHECK_FAILED,
+    Conflict,
     Corrupt,
     InsightError,
     Missing,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         Holdings,
         Job,
         Level,
+        Manifest,
         Progress,
         Recovered,
         Restored,
@@ -46,11 +48,14 @@ if TYPE_CHECKING:
     from insight_cloud.backup.pruning import Pruning
     from insight_cloud.core.plan import Change, Plan
     from insight_cloud.core.report import Check
+    from insight_cloud.core.storage import Store
     from insight_cloud.settings import Settings
 
 __all__ = ["command"]
 
 _MIB = 1024 * 1024
+_SETTLED_SECONDS = 1.0
+"""After which a rate means something."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,6 @@ command.add_command(schedule)
 @click.option(
     "--by-date",
     is_flag=True,
-    envvar="CI",
     help="Without --type: take the type from the date. CI=true means the same.",
 )
 @click.option("--plain", is_flag=True, help="One file of SQL, gzip -9, that needs no tool of ours.")
@@ -170,15 +174,17 @@ def create(
     from insight_cloud.backup import type_of_day
 
     if type_ is None:
+        by_date = by_date or os.environ.get("CI", "").lower() not in {"", "0", "false"}
         type_ = type_of_day(datetime.now(UTC).astimezone()) if by_date else "manual"
     created = asyncio.run(_create(where, type_, plain=plain, digests=digests))
     emit(_created(created), as_json=as_json, human=lambda: _show_created(created))
     if created.failures:
         raise _degraded(created)
     if prune:
-        _, removed = asyncio.run(_prune(where, do_it=True))
-        for change in removed:
+        pruned = asyncio.run(_prune(where, do_it=True))
+        for change in pruned.removed:
             say(f"removed {change.target}  ({change.reason})")
+        pruned.away.tell()
 
 
 def _degraded(created: Created) -> InsightError:
@@ -254,20 +260,51 @@ def _show_created(created: Created) -> None:
 @json_option
 def list_(where: _Where, *, as_json: bool) -> None:
     """List the backups in every store, the newest first."""
-    holdings = asyncio.run(_holdings(where))
+    holdings, away = asyncio.run(_holdings(where))
     emit(
-        [_holding(held) for held in holdings],
+        [_holding(held) for held in holdings] + away.rows(),
         as_json=as_json,
         human=lambda: _show_holdings(holdings),
     )
+    away.tell()
 
 
-async def _holdings(where: _Where) -> list[Holdings]:
+@dataclass
+class _Away:
+    """Stores that could not be asked: they hide no other, and are told at the end."""
+
+    problems: dict[str, InsightError] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [{"store": url, "problem": str(error)} for url, error in self.problems.items()]
+
+    def tell(self) -> None:
+        """Say what each has; the first one decides the exit status."""
+        for error in list(self.problems.values())[1:]:
+            say(f"insight: {error}")
+        for error in self.problems.values():
+            raise error
+
+
+async def _holdings(where: _Where) -> tuple[list[Holdings], _Away]:
+    async with where.job(where.settings(), database=False) as job:
+        return await _read_all(job)
+
+
+async def _read_all(job: Job) -> tuple[list[Holdings], _Away]:
     from insight_cloud.backup import Catalogue
 
-    async with where.job(where.settings(), database=False) as job:
-        reads = (Catalogue(store, job.name).read() for store in job.stores)
-        return list(await asyncio.gather(*reads))
+    found, away = [], _Away()
+    reads = (Catalogue(store, job.name).read() for store in job.stores)
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    for store, answer in zip(job.stores, answers, strict=True):
+        if isinstance(answer, InsightError):
+            away.problems[store.url] = answer
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            found.append(answer)
+    return found, away
 
 
 def _holding(holdings: Holdings) -> dict[str, Any]:
@@ -297,6 +334,8 @@ def _held(held: Held) -> dict[str, Any]:
             "stored_bytes": manifest.stored_bytes,
             "rows": manifest.rows,
             "tables": len(manifest.tables),
+            "extensions": {each.name: each.version for each in manifest.extensions},
+            "roles": list(manifest.roles),
             "seconds": manifest.seconds,
             "tool": manifest.tool,
         }
@@ -321,9 +360,10 @@ def _line(held: Held) -> str:
         return f"{start}  DAMAGED: {held.problem}"
     manifest = held.manifest
     lock = "encrypted" if manifest.encryption else "open"
+    rows = "whole cluster" if manifest.kind == "base" else f"{manifest.rows:,} rows"
     return (
-        f"{start}  {manifest.stored_bytes / _MIB:>9,.1f} MiB  {manifest.rows:>12,} rows"
-        f"  {lock}  PostgreSQL {manifest.server.version}"
+        f"{start}  {manifest.stored_bytes / _MIB:>9,.1f} MiB  {rows:>17}  {lock:9}"
+        f"  PostgreSQL {manifest.server.version.split()[0]}"
     )
 
 
@@ -360,15 +400,16 @@ def verify(
     if stored and restore:
         raise click.UsageError("--stored and --restore exclude each other")
     level: Level = "stored" if stored else "restore" if restore else "contents"
-    found = asyncio.run(_verify(where, backup_id, level, server, everything=everything))
-    emit(found, as_json=as_json, human=lambda: _show_verified(found))
+    found, away = asyncio.run(_verify(where, backup_id, level, server, everything=everything))
+    emit(found + away.rows(), as_json=as_json, human=lambda: _show_verified(found))
+    away.tell()
     if any(check["status"] == "fail" for one in found for check in one["checks"]):
         raise SystemExit(CHECK_FAILED)
 
 
 async def _verify(
     where: _Where, backup_id: str | None, level: Level, server: str | None, *, everything: bool
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], _Away]:
     from dataclasses import asdict
 
     from insight_cloud.backup import Catalogue, verify
@@ -376,23 +417,34 @@ async def _verify(
     needs_server = level == "restore" and server is None
     async with where.job(where.settings(), database=needs_server) as job:
         found = []
-        for store in job.stores:
-            catalogue = Catalogue(store, job.name)
-            for held in _chosen(await catalogue.read(), backup_id, everything=everything):
+        holdings, away = await _read_all(job)
+        for held_there in holdings:
+            store = held_there.store
+            try:
+                chosen = _chosen(held_there, backup_id, everything=everything)
+            except Missing as error:
+                away.problems[store.url] = error
+                continue
+            for held in chosen:
                 with _progress() as report:
                     checks = await verify(
-                        job, catalogue, held, level=level, server=server, report=report
+                        job,
+                        Catalogue(store, job.name),
+                        held,
+                        level=level,
+                        server=server,
+                        report=report,
                     )
                 rows = [asdict(check) for check in checks]
                 found.append({"store": store.url, "id": held.id, "checks": rows})
-    return found
+    return found, away
 
 
 def _chosen(holdings: Holdings, backup_id: str | None, *, everything: bool) -> list[Held]:
     if backup_id is not None:
         return [holdings.find(backup_id)]
     if everything:
-        return list(holdings.logical)
+        return list(holdings.backups)
     if not holdings.logical:
         raise Missing(f"{holdings.store.url} has no backup")
     return [holdings.logical[0]]
@@ -464,8 +516,10 @@ def restore(
         return
     wish = _Wish(backup_id, before, into, replace, create_roles)
     if plan_only:
-        changes = asyncio.run(_restore_plan(where, wish))
+        changes, obstacle = asyncio.run(_restore_plan(where, wish))
         emit(tuple(changes), as_json=as_json, human=lambda: click.echo(str(changes)))
+        if obstacle is not None:
+            raise obstacle
         return
     done = asyncio.run(_restore(where, wish))
     emit(done, as_json=as_json, human=lambda: _show_restored(done))
@@ -480,43 +534,82 @@ class _Wish:
     create_roles: bool
 
 
-async def _restore_plan(where: _Where, wish: _Wish) -> Plan:
+async def _restore_plan(where: _Where, wish: _Wish) -> tuple[Plan, InsightError | None]:
+    """What would be done, and what stands in its way."""
     from insight_cloud.backup import inspect
-    from insight_cloud.backup.restoration import plan
+    from insight_cloud.backup.restoration import check_target, plan
 
     async with where.job(where.settings()) as job:
-        _, held = await _find(job, wish)
-        assert held.manifest is not None  # noqa: S101 - a good one
-        name = wish.into or held.manifest.server.database
-        target = await inspect(job.url, name, held.manifest)
-        return plan(held.manifest, target, create_roles=wish.create_roles)
+        _, held = (await _find(job, wish))[0]
+        manifest = held.manifest
+        assert manifest is not None  # noqa: S101 - a good one
+        target = await inspect(job.url, wish.into or manifest.server.database, manifest)
+        changes = plan(manifest, target, create_roles=wish.create_roles)
+        try:
+            check_target(manifest, target, replace=wish.replace, create_roles=wish.create_roles)
+        except (Conflict, Refused) as error:
+            return changes, error
+        return changes, None
 
 
 async def _restore(where: _Where, wish: _Wish) -> Restored:
-    from insight_cloud.backup import inspect, opened, restore
-
     async with where.job(where.settings()) as job:
-        catalogue, held = await _find(job, wish)
-        backup = await opened(catalogue, held.id, job.identity)
-        name = wish.into or backup.manifest.server.database
-        target = await inspect(job.url, name, backup.manifest)
-        replace = wish.replace
-        if target.filled and replace is None and sys.stdin.isatty():
-            replace = click.prompt(
-                f"The database {name} is not empty. Type its name to replace it", err=True
-            )
-        say(f"restoring {held.id} from {catalogue.store.url} as {name}")
-        with _progress() as report:
-            return await restore(
-                backup,
-                job.url,
-                name,
-                programs=job.programs,
-                parallel=job.parallel,
-                replace=replace,
-                create_roles=wish.create_roles,
-                report=report,
-            )
+        found = await _find(job, wish)
+        manifest = found[0][1].manifest
+        assert manifest is not None  # noqa: S101 - a good one
+        replace = wish.replace or await _confirmed(job, wish, manifest)
+        for (catalogue, held), following in zip(found, [*found[1:], None], strict=True):
+            try:
+                return await _restore_from(job, catalogue, held, wish, replace)
+            except (Corrupt, Missing) as error:
+                if following is None:
+                    raise
+                say(f"insight: {error}; {following[0].store.url} has it, too")
+    raise AssertionError  # the last one returns or raises
+
+
+async def _confirmed(job: Job, wish: _Wish, manifest: Manifest) -> str | None:
+    """The name of the database that is to be replaced, typed by a person."""
+    from insight_cloud.backup import inspect
+    from insight_cloud.backup.restoration import check_target
+
+    name = wish.into or manifest.server.database
+    target = await inspect(job.url, name, manifest)
+    if not target.filled or not sys.stdin.isatty():
+        return None
+    check_target(manifest, target, replace=name, create_roles=wish.create_roles)
+    question = f"The database {name} is not empty. Type its name to replace it"
+    return str(click.prompt(question, err=True))
+
+
+async def _restore_from(
+    job: Job, catalogue: Catalogue, held: Held, wish: _Wish, replace: str | None
+) -> Restored:
+    from insight_cloud.backup import opened, restore
+
+    backup = await opened(catalogue, held.id, job.identity)
+    name = wish.into or backup.manifest.server.database
+    told = False
+
+    with _progress() as show:
+
+        def report(progress: Progress) -> None:
+            nonlocal told
+            if not told:  # nothing has refused it
+                told = True
+                say(f"restoring {held.id} from {catalogue.store.url} as {name}")
+            show(progress)
+
+        return await restore(
+            backup,
+            job.url,
+            name,
+            programs=job.programs,
+            parallel=job.parallel,
+            replace=replace,
+            create_roles=wish.create_roles,
+            report=report,
+        )
 
 
 async def _recover(where: _Where, at: datetime, directory: Path) -> Recovered:
@@ -551,27 +644,36 @@ def _show_recovered(done: Recovered) -> None:
     )
 
 
-async def _find(job: Job, wish: _Wish) -> tuple[Catalogue, Held]:
-    """The first store, in the order of the settings, that has it and answers."""
+async def _find(job: Job, wish: _Wish) -> list[tuple[Catalogue, Held]]:
+    """The stores that have it and answer, in the order of the settings; at least one."""
     from insight_cloud.backup import Catalogue
 
-    problems = []
-    for store in job.stores:
-        catalogue = Catalogue(store, job.name)
+    found: list[tuple[Catalogue, Held]] = []
+    problems: list[InsightError] = []
+    holdings, away = await _read_all(job)
+    for there in holdings:
         try:
-            holdings = await catalogue.read()
-            if wish.backup_id is None:
-                return catalogue, holdings.newest_good(before=wish.before)
-            held = holdings.find(wish.backup_id)
-        except (Missing, Unavailable, Refused) as error:
+            held = (
+                there.newest_good(before=wish.before)
+                if wish.backup_id is None
+                else there.find(wish.backup_id)
+            )
+        except Missing as error:
             problems.append(error)
             continue
         if held.good:
-            return catalogue, held
-        problems.append(Refused(f"{store.url}: {held.id} is damaged: {held.problem}"))
-    if len(problems) == 1:
-        raise problems[0]
-    raise type(problems[0])("; ".join(map(str, problems)))
+            found.append((Catalogue(there.store, job.name), held))
+        else:
+            problems.append(Refused(f"{there.store.url}: {held.id} is damaged: {held.problem}"))
+    problems += away.problems.values()
+    if not found:
+        if len(problems) == 1:
+            raise problems[0]
+        raise type(problems[0])("; ".join(map(str, problems)))
+    for problem in away.problems.values():
+        say(f"insight: {problem}")
+    newest = max(found, key=lambda one: one[1].at)[1] if wish.backup_id is None else found[0][1]
+    return [one for one in found if one[1].id == newest.id]
 
 
 def _show_restored(done: Restored) -> None:
@@ -593,30 +695,35 @@ def _show_restored(done: Restored) -> None:
 @json_option
 def prune(where: _Where, *, do_it: bool, as_json: bool) -> None:
     """Say what the retention keeps and removes, with the reason for each; --apply removes it."""
-    prunings, removed = asyncio.run(_prune(where, do_it=do_it))
+    done = asyncio.run(_prune(where, do_it=do_it))
     emit(
         {
-            "stores": [_pruning(pruning) for pruning in prunings],
-            "removed": [change.before for change in removed] if do_it else None,
+            "stores": [_pruning(pruning) for pruning in done.prunings] + done.away.rows(),
+            "removed": [change.before for change in done.removed] if do_it else None,
         },
         as_json=as_json,
-        human=lambda: _show_pruned(prunings, removed if do_it else None),
+        human=lambda: _show_pruned(done.prunings, done.removed if do_it else None),
     )
+    done.away.tell()
 
 
-async def _prune(where: _Where, *, do_it: bool) -> tuple[tuple[Pruning, ...], tuple[Change, ...]]:
-    from insight_cloud.backup import Catalogue, pruning
+@dataclass(frozen=True)
+class _Pruned:
+    prunings: tuple[Pruning, ...]
+    removed: tuple[Change, ...]
+    away: _Away
+
+
+async def _prune(where: _Where, *, do_it: bool) -> _Pruned:
+    from insight_cloud.backup import pruning
 
     settings = where.settings()
     async with where.job(settings, database=False) as job:
-        reads = (Catalogue(store, job.name).read() for store in job.stores)
-        holdings = await asyncio.gather(*reads)
-        prunings = await pruning.plan(job, holdings)
-        if not do_it:
-            return prunings, ()
-        removed = await pruning.apply(job, prunings)
-        await pruning.forget(job, holdings, days=settings.backup.archive_days)
-        return prunings, removed
+        holdings, away = await _read_all(job)
+        days = settings.backup.archive_days
+        prunings = await pruning.plan(job, holdings, archive_days=days)
+        removed = await pruning.apply(job, prunings) if do_it else ()
+        return _Pruned(prunings, removed, away)
 
 
 def _pruning(pruning: Pruning) -> dict[str, Any]:
@@ -683,14 +790,26 @@ async def _base(where: _Where) -> Created:
             return await base(job, report=report)
 
 
-@command.command(epilog=statuses(3, 4, 6))
+@command.command(epilog=statuses(3, 4, 5, 6))
 @_where
-def archive(where: _Where) -> None:
+@click.option(
+    "--end", "ending", is_flag=True, help="End it for good; the stores keep what they have."
+)
+def archive(where: _Where, *, ending: bool) -> None:
     """Keep sending the server's log to the stores, until it is stopped; for a service manager.
 
-    Everything that was committed more than backup.archive_seconds ago can be restored.
+    Everything that was committed more than backup.archive_seconds ago can be restored. The
+    server keeps what was not fetched: when the archive is not wanted any more, --end it.
     """
-    asyncio.run(_archive(where))
+    asyncio.run(_end_archive(where) if ending else _archive(where))
+
+
+async def _end_archive(where: _Where) -> None:
+    from insight_cloud.backup import archive
+
+    async with where.job(where.settings()) as job:
+        await archive.end(job)
+    say("the archive has ended: the server keeps no log for it any more")
 
 
 async def _archive(where: _Where) -> None:
@@ -702,7 +821,17 @@ async def _archive(where: _Where) -> None:
     async with _announced(announcer, "The archive"), where.job(settings) as job:
         spool = wiring.archive_directory(settings) / job.name
         say(f"sending the log of {job.name} to {', '.join(store.url for store in job.stores)}")
-        await Archiver(job, spool, settings.backup.archive_seconds).run()
+
+        async def trouble(store: Store, error: InsightError | None) -> None:
+            """Once when it begins, once when it ends: not every few seconds."""
+            if error is None:
+                say(f"{store.url} has caught up")
+                await _tell(announcer.succeeded("The archive goes on", store.url))
+                return
+            say(f"insight: {error}; it is tried again until it works")
+            await _tell(announcer.failed("The archive has stopped in a store", str(error)))
+
+        await Archiver(job, spool, settings.backup.archive_seconds, trouble=trouble).run()
 
 
 # -- drill, status -----------------------------------------------------------------------------
@@ -755,9 +884,11 @@ async def _drill(where: _Where, server: str | None) -> list[Check]:
 @_where
 @json_option
 def status(where: _Where, *, as_json: bool) -> None:
-    """Say how old the newest good backup of every store is, and how the last drill went.
+    """Say how every store stands, and when the next backup will be made.
 
-    Fails (status 1) when a store has none that is young enough: made for monitoring.
+    How old is the newest good backup, how did the last drill go, how far does the archive
+    reach? Fails (status 1) when a store has no backup that is young enough, the last drill
+    failed, or the archive does not run: made for monitoring.
     """
     _emit_checks(asyncio.run(_status(where)), as_json=as_json)
 
@@ -769,7 +900,10 @@ async def _status(where: _Where) -> list[Check]:
     async with where.job(settings, database=False) as job:
         states = await state.read(job)
         oldest = timedelta(hours=settings.backup.oldest_hours)
-        return state.check(states, now=job.clock(), oldest=oldest)
+        checks = state.check(states, now=job.clock(), oldest=oldest)
+    # Another database, or another name, is not what this machine's scheduler backs up.
+    usual = where.url is None and where.name is None
+    return checks + (await scheduled(settings, where.config) if usual else [])
 
 
 def _emit_checks(checks: Sequence[Check], *, as_json: bool) -> None:
@@ -839,17 +973,24 @@ class _Line:
         elif now - self._shown < 0.2:
             return
         self._shown = now
-        rate = progress.done / max(now - self._started, 0.001)
-        left = max(progress.total - progress.done, 0) / rate if rate else 0
-        sys.stderr.write(
-            f"\r\033[K{progress.done / _MIB:,.0f} of about {progress.total / _MIB:,.0f} MiB"
-            f" {progress.what}, {rate / _MIB:,.0f} MiB/s, {left:,.0f} s left"
-        )
+        sys.stderr.write(f"\r\033[K{_words(progress, now - self._started)}")
         sys.stderr.flush()
 
     def clear(self) -> None:
         sys.stderr.write("\r\033[K")
         sys.stderr.flush()
+
+
+def _words(progress: Progress, seconds: float) -> str:
+    if not progress.total:
+        return f"{progress.what} …"
+    words = f"{progress.done / _MIB:,.0f} of about {progress.total / _MIB:,.0f} MiB {progress.what}"
+    if seconds < _SETTLED_SECONDS or not progress.done:  # nobody knows yet
+        return words
+    rate = progress.done / seconds
+    left = max(progress.total - progress.done, 0) / rate
+    time_left = f"{left:,.0f} s" if left < 120 else f"{left / 60:,.0f} min"
+    return f"{words}, {rate / _MIB:,.0f} MiB/s, {time_left} left"
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,12 +20,31 @@ from typing import Any
 import psycopg
 import pytest
 
-from insight_cloud.backup import Catalogue, Job, base
-from insight_cloud.backup.archive import SLOT, Archived, Archiver, Log, segment_of
+from insight_cloud.backup import (
+    Catalogue,
+    Job,
+    archive,
+    base,
+    opened,
+    pruning,
+    restore,
+    state,
+    verify,
+)
+from insight_cloud.backup.archive import (
+    SLOT,
+    Archived,
+    Archiver,
+    Log,
+    segment_of,
+    segments_between,
+)
 from insight_cloud.backup.recovery import recover
-from insight_cloud.core.errors import Conflict, Corrupt, Missing, Refused
+from insight_cloud.core.errors import Conflict, Corrupt, InsightError, Missing, Refused
+from insight_cloud.core.storage import Store
 from tests import postgres
 from tests.backup import world
+from tests.backup.faulty import Faulty
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -149,6 +168,10 @@ async def test_a_cluster_comes_back_as_it_was_at_any_moment(
     with pytest.raises(Refused, match="identity"):
         await recover(blind, catalogue, after_two, place / "four", uid=_uid())
     assert created.manifest.start_lsn is not None
+    first = segment_of(1, created.manifest.start_lsn, 16 * 1024 * 1024)
+    with _without_the_segment_behind(job, first) as missing, pytest.raises(Corrupt) as caught:
+        await recover(job, catalogue, after_two, place / "four", uid=_uid())
+    assert f"has a hole: the segment {missing} is missing" in str(caught.value)
     _damage(job, segment_of(1, created.manifest.start_lsn, 16 * 1024 * 1024))
     with pytest.raises(Corrupt, match="segment 0000"):
         await recover(job, catalogue, after_two, place / "four", uid=_uid())
@@ -157,9 +180,23 @@ async def test_a_cluster_comes_back_as_it_was_at_any_moment(
     await server.ready()
 
 
+@contextlib.contextmanager
+def _without_the_segment_behind(job: Job, first: str) -> Iterator[str]:
+    """Lose one object of the middle of the archive for a while; its name without the timeline."""
+    name = f"{int(first[8:], 16) + 1:016X}"
+    lost = _wal(job) / "lost"
+    (path,) = _wal(job).glob(f"00000001{name}.*")
+    path.rename(lost)
+    yield name
+    lost.rename(path)
+
+
+def _wal(job: Job) -> Path:
+    return Path(job.stores[0].root, job.name, "wal")  # type: ignore[attr-defined]
+
+
 def _damage(job: Job, segment: str) -> None:
-    root = Path(job.stores[0].root)  # type: ignore[attr-defined]
-    (path,) = (root / job.name / "wal").glob(f"{segment}.*.sealed")
+    (path,) = _wal(job).glob(f"{segment}.*.sealed")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -184,6 +221,89 @@ async def test_the_archive_goes_on_after_it_was_killed(
         assert await world.value(url, "select count(*) from t") == 50001
 
 
+async def test_a_base_backup_is_no_database(server: postgres.Debian, place: Path) -> None:
+    """Restored as one, nothing would come, and would replace what is there."""
+    job = world.job_for(server.url, place)
+    created = await base(job)
+    catalogue = Catalogue(job.stores[0], job.name)
+    backup = await opened(catalogue, created.manifest.id, job.identity)
+    await world.execute(server.url, "create database precious")
+    for name in ("precious", "new"):
+        with pytest.raises(Refused, match="copy of a whole cluster"):
+            await restore(
+                backup, job.url, name, programs=job.programs, parallel=2, replace="precious"
+            )
+    assert "precious" in await world.databases(server.url)
+    (held,) = (await catalogue.read()).bases
+    checks = await verify(job, catalogue, held, level="restore")
+    assert [check.status for check in checks] == ["pass", "pass", "pass", "skip"]
+
+
+async def test_a_store_that_is_away_holds_up_no_other(server: postgres.Debian, place: Path) -> None:
+    job = world.job_for(server.url, place)
+    broken = Faulty(world.folder(place / "other"), "unreachable")
+    both = dataclasses.replace(job, stores=(broken, *job.stores))
+    heard: list[InsightError | None] = []
+
+    async def trouble(store: Store, error: InsightError | None) -> None:
+        assert store is broken
+        heard.append(error)
+
+    told: list[Archived] = []
+    work = asyncio.create_task(Archiver(both, place / "spool", 0.5, told.append, trouble).run())
+    await _until(lambda: len(told) > 3)
+    await world.execute(server.url, "create table t (id int)", "select pg_switch_wal()")
+    at = await world.value(server.url, "select clock_timestamp()")
+    await _safe(told, at)
+    assert len(heard) == 1  # not with each attempt
+    assert "cannot be reached" in str(heard[0])
+    good, bad = Log(job.stores[0], job.name), Log(broken.inner, job.name)
+    reached = await good.reaches()
+    assert reached is not None
+    assert reached.at > at
+    assert await bad.reaches() is None
+    broken.fault = None
+    await _until(lambda: heard[-1] is None)
+    for _ in range(600):
+        caught_up = await bad.reaches()
+        if caught_up is not None and caught_up.at > at:
+            break
+        await asyncio.sleep(0.05)
+    kept = [
+        {item.path async for item in each.store.list() if ".partial" not in item.path}
+        for each in (good, bad)
+    ]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) > 2
+    with pytest.raises(Conflict, match="is active"):
+        await archive.end(job)
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+async def test_an_archive_that_is_ended_costs_the_server_nothing(
+    server: postgres.Debian, place: Path
+) -> None:
+    job = world.job_for(server.url, place)
+    async with archiving(job, place / "spool"):
+        await base(job)
+    oldest = timedelta(days=1)
+    checks = state.check(await state.read(job), now=job.clock(), oldest=oldest)
+    assert checks[-1].detail.startswith("there is no good backup")  # a base backup is none
+    slots = "select count(*) from pg_replication_slots"
+    for _ in range(100):  # the server notices a moment later that the receiver is gone
+        with contextlib.suppress(Conflict):
+            await archive.end(job)
+            break
+        await asyncio.sleep(0.05)
+    assert await world.value(server.url, slots) == 0
+    reached = await Log(job.stores[0], job.name).reaches()
+    assert reached is not None
+    assert reached.ended
+    await archive.end(job)  # a second time is no error
+
+
 async def test_what_no_base_backup_needs_is_forgotten(server: postgres.Debian, place: Path) -> None:
     job = world.job_for(server.url, place)
     log = Log(job.stores[0], job.name)
@@ -197,9 +317,17 @@ async def test_what_no_base_backup_needs_is_forgotten(server: postgres.Debian, p
         created = await base(job)
         assert created.manifest.start_lsn is not None
         first = segment_of(1, created.manifest.start_lsn, 16 * 1024 * 1024)
-        forgotten = await log.forget(first)
-        assert forgotten
-        assert all(path.rpartition("/")[2][:24] < first for path in forgotten)
+        old = await log.before(first)
+        assert old
+        assert all(path.rpartition("/")[2][:24] < first for path in old)
+        catalogue = Catalogue(job.stores[0], job.name)
+        plans = await pruning.plan(job, [await catalogue.read()])
+        assert [change.before for change in plans[0].plan] == [f"log before {first}"]
+        assert f"{len(old)} segments" in plans[0].plan.changes[0].reason
+        assert await log.before(first) == old  # a plan changes nothing
+        await pruning.apply(job, plans)
+        assert await log.before(first) == []
+        assert not (await pruning.plan(job, [await catalogue.read()]))[0].plan
         at = await world.value(server.url, "select clock_timestamp()")
         await _safe(told, at)
     done = await recover(job, Catalogue(job.stores[0], job.name), at, place / "back", uid=_uid())
@@ -212,3 +340,14 @@ def test_a_place_in_the_log_lies_in_a_segment() -> None:
     assert segment_of(1, "0/2000028", size) == "000000010000000000000002"
     assert segment_of(3, "1/FF000000", size) == "0000000300000001000000FF"
     assert segment_of(1, "0/2000028", 64 * 1024 * 1024) == "000000010000000000000000"
+
+
+def test_the_segments_from_one_place_to_another() -> None:
+    size = 16 * 1024 * 1024
+    assert list(segments_between("0/2000028", "0/2000028", size)) == ["0000000000000002"]
+    assert list(segments_between("0/2000028", "0/3000000", size)) == ["0000000000000002"]
+    assert list(segments_between("0/FE000028", "1/1", size)) == [
+        "00000000000000FE",
+        "00000000000000FF",
+        "0000000100000000",
+    ]

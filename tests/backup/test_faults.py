@@ -6,10 +6,14 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from insight_cloud.backup import (
     Catalogue,
     Identity,
     Job,
+    Lock,
     Programs,
     create,
     new_identity,
@@ -39,7 +44,8 @@ from insight_cloud.core.errors import (
     SettingsError,
     Unavailable,
 )
-from tests import postgres
+from insight_cloud.core.storage import Limits, Store, open_store
+from tests import postgres, stores
 from tests.backup import world
 from tests.backup.faulty import FAULTS, Fault, Faulty
 
@@ -198,6 +204,20 @@ async def test_the_wrong_key_opens_nothing(job: Job) -> None:
         await _restore(wrong, created.manifest.id, "never")
 
 
+async def test_the_wrong_passphrase_opens_nothing(job: Job) -> None:
+    words = "correct horse battery staple"
+    job = dataclasses.replace(
+        job, lock=Lock(passphrase=words), identity=Identity(passphrase=words[:-1])
+    )
+    created = await create(job)
+    with pytest.raises(Refused, match="passphrase does not open"):
+        await _restore(job, created.manifest.id, "never")
+    age_key = dataclasses.replace(job, identity=world.IDENTITY)
+    with pytest.raises(Refused, match="encrypted by a passphrase"):
+        await _restore(age_key, created.manifest.id, "never")
+    assert "never" not in await world.databases(job.url)
+
+
 async def test_without_a_key_nothing_opens_but_the_hashes_can_be_verified(job: Job) -> None:
     created = await create(job)
     blind = dataclasses.replace(job, identity=None)
@@ -280,6 +300,140 @@ class _Gate:
                     yield piece
 
         self.job = dataclasses.replace(job, stores=(Waiting(job.stores[0], None),), parallel=1)
+
+
+# -- disks and machines ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that the server's user may enter, unlike pytest's own."""
+    directory = Path(tempfile.mkdtemp(prefix="insight-faults-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[Path]:
+    """A file system of `kib` KiB in memory."""
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("kib", [4, 32, 96])
+async def test_a_disk_that_is_full(job: Job, place: Path, kib: int) -> None:
+    with small_disk(place / "small", kib) as disk:
+        full = dataclasses.replace(job, stores=(world.folder(disk),))
+        with pytest.raises(Unavailable, match="No space left on device; make room"):
+            await create(full)
+        await nothing_is_listed(full)
+        left = [path for path in disk.rglob("*") if path.is_file() and path.name != "lock"]
+        assert left == []  # the room is given back
+        grow = ["mount", "-o", "remount,size=16m", str(disk)]
+        await asyncio.to_thread(subprocess.check_call, grow)
+        await a_later_run_is_good(full)
+
+
+async def test_a_full_disk_beside_one_that_has_room(job: Job, place: Path) -> None:
+    with small_disk(place / "small", 64) as disk:
+        small = world.folder(disk)
+        created = await create(dataclasses.replace(job, stores=(small, *job.stores)))
+        assert created.stores == job.stores
+        assert "make room" in str(created.failures[small])
+        assert (await Catalogue(small, job.name).read()).backups == ()
+        assert await read(job) == ([created.manifest.id], [])
+
+
+async def test_the_servers_disk_is_full_when_it_is_restored(place: Path, tmp_path: Path) -> None:
+    postgres.require_debian()
+    with small_disk(place / "small", 12 * 1024) as disk, postgres.debian() as server:
+        if os.geteuid() == 0:
+            shutil.chown(disk, "nobody")
+        await server.ready()
+        await world.execute(server.url, f"create tablespace small location '{disk}'".encode())
+        await world.execute(server.url, "create database shop")
+        url = postgres.with_database(server.url, "shop")
+        await world.execute(
+            url, "create table precious (id int)", "insert into precious values (7)"
+        )
+        await world.execute(
+            url,
+            "create table big tablespace small as select repeat('x', 900) x, i"
+            " from generate_series(1, 9000) i",
+        )
+        job = world.job_for(url, tmp_path)
+        created = await create(job)
+        assert created.manifest.tablespaces == ("small",)
+        with pytest.raises(Unavailable, match="No space left on device"):
+            await _restore(job, created.manifest.id, "shop", replace="shop")
+        await _is_untouched(job, "shop")
+        await world.execute(url, "drop table big")
+        await _restore(job, created.manifest.id, "shop", replace="shop")
+        assert await world.value(url, "select count(*) from big") == 9000
+
+
+def _quick() -> Limits:
+    return Limits(connect_seconds=1, request_seconds=1, retries=1, retry_seconds=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_store_in_the_network_goes_away(
+    job: Job, number: signal.Signals, tmp_path: Path
+) -> None:
+    """A machine that is lost, or a network that swallows everything: the other store has it."""
+    with stores.s3_server() as server:
+        cloud = open_store(server.bucket(), server.credentials, limits=_quick())
+        disk = world.folder(tmp_path / "other")
+        gate = _Gate(dataclasses.replace(job, stores=(cloud,)), "data-001")
+        both = dataclasses.replace(job, stores=(*gate.job.stores, disk))
+        making = asyncio.create_task(create(both))
+        await gate.reached.wait()
+        server.process.send_signal(number)
+        gate.go_on.set()
+        created = await making
+        assert created.stores == (disk,)
+        assert isinstance(created.failures[gate.job.stores[0]], Unavailable)
+        only_disk = dataclasses.replace(job, stores=(disk,))
+        assert await read(only_disk) == ([created.manifest.id], [])
+        if number == signal.SIGSTOP:
+            server.process.send_signal(signal.SIGCONT)
+            at_last = dataclasses.replace(job, stores=(cloud,))
+            await nothing_is_listed(at_last)
+            later = await create(at_last)
+            assert (await read(at_last))[0] == [later.manifest.id]
+
+
+async def test_the_network_is_lost_while_restoring(job: Job, target: str) -> None:
+    with stores.s3_server() as server:
+        cloud: Store = open_store(server.bucket(), server.credentials, limits=_quick())
+        there = dataclasses.replace(job, stores=(cloud,))
+        created = await create(there)
+        backup = await opened(Catalogue(cloud, job.name), created.manifest.id, job.identity)
+
+        def lose(progress: object) -> None:
+            if getattr(progress, "what", "") == "restored":
+                server.process.send_signal(signal.SIGSTOP)
+
+        with pytest.raises(Unavailable, match=r"again"):
+            await restore(
+                backup,
+                job.url,
+                target,
+                programs=job.programs,
+                parallel=1,
+                replace=target,
+                report=lose,
+            )
+        server.process.send_signal(signal.SIGCONT)
+        await _is_untouched(job, target)
 
 
 async def _end_backends(url: str, name: str) -> int:
@@ -555,6 +709,75 @@ async def test_the_server_ends_the_restore(job: Job, target: str) -> None:
     await _is_untouched(job, target)
 
 
+async def test_the_server_crashes_while_it_is_restored(tmp_path: Path) -> None:
+    postgres.require_debian()
+    with postgres.debian() as server:
+        await server.ready()
+        await world.execute(server.url, "create database shop")
+        url = postgres.with_database(server.url, "shop")
+        await world.make_rich(url)
+        await world.execute(url, "create table precious as select 7 as id")
+        job = world.job_for(url, tmp_path)
+        created = await create(job)
+        backup = await opened(Catalogue(job.stores[0], "shop"), created.manifest.id, job.identity)
+        crashed: list[object] = []
+
+        def crash(progress: object) -> None:
+            if getattr(progress, "what", "") == "restored" and not crashed:
+                crashed.append(progress)
+                server.stop(signal.SIGQUIT)
+
+        with pytest.raises(Unavailable, match=r"again|ended with|connection"):
+            await restore(
+                backup,
+                url,
+                "shop",
+                programs=job.programs,
+                parallel=2,
+                replace="shop",
+                report=crash,
+            )
+        assert crashed
+        server.start()
+        await server.ready()
+        assert await world.value(url, "select id from precious") == 7
+        await _restore(job, created.manifest.id, "shop", replace="shop")
+        await _is_untouched(job, "shop")
+
+
+async def test_two_restores_at_once(job: Job) -> None:
+    """One wins, the other is refused; none removes what the other is building."""
+    created = await create(job)
+    name = f"{job.name}_twice_{os.getpid()}"
+    found = await asyncio.gather(
+        *(_restore(job, created.manifest.id, name) for _ in range(2)), return_exceptions=True
+    )
+    (error,) = [one for one in found if one is not None]
+    assert isinstance(error, Conflict)
+    assert name in str(error)
+    url = postgres.with_database(job.url, name)
+    assert await world.value(url, "select count(*) from orders") == 2500
+    there = await world.databases(job.url)
+    assert [one for one in there if one.startswith(f"{name}__")] == []
+    await world.execute(job.url, f"drop database {name}".encode())
+
+
+async def test_an_empty_database_that_is_filled_meanwhile_is_not_replaced(job: Job) -> None:
+    created = await create(job)
+    backup = await opened(Catalogue(job.stores[0], job.name), created.manifest.id, job.identity)
+    async with postgres.database(job.url) as url:
+        name = url.rpartition("/")[2].partition("?")[0]
+
+        def fill(progress: object) -> None:
+            if getattr(progress, "what", "") == "counting rows":
+                with psycopg.connect(url, autocommit=True) as link:
+                    link.execute("create table precious as select 7 as id")
+
+        with pytest.raises(Conflict, match="is not empty"):
+            await restore(backup, job.url, name, programs=job.programs, parallel=2, report=fill)
+        await _is_untouched(job, name)
+
+
 async def test_a_restore_that_is_interrupted(job: Job, target: str) -> None:
     created = await create(job)
     backup = await opened(Catalogue(job.stores[0], job.name), created.manifest.id, job.identity)
@@ -607,6 +830,25 @@ async def test_missing_roles_are_named_and_made_on_request(job: Job, tmp_path: P
             await world.execute(url, "drop role seller", "drop role auditor")
             with pytest.raises(Conflict, match="auditor, seller"):
                 await _restore(source, created.manifest.id, "copy")
+            _, store = with_store(source, None, "post-data")
+            backup = await opened(Catalogue(store, "shop"), created.manifest.id, world.IDENTITY)
+
+            def turn(progress: object) -> None:
+                if getattr(progress, "what", "") == "building indexes":
+                    store.fault = "flips when read"
+
+            with pytest.raises(Corrupt, match="post-data"):
+                await restore(
+                    backup,
+                    url,
+                    "copy",
+                    programs=source.programs,
+                    parallel=2,
+                    create_roles=True,
+                    report=turn,
+                )
+            roles = "select count(*) from pg_roles where rolname in ('seller', 'auditor')"
+            assert await world.value(url, roles) == 0  # they went with the restore
             await _restore(source, created.manifest.id, "copy", create_roles=True)
             owner = await world.value(
                 postgres.with_database(url, "copy"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import random
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from insight_cloud.backup import Catalogue, Job, create, opened, restore, verify
 from tests import postgres
 from tests.backup import world
 
-KILLS = 10  # of each
+KILLS = int(os.environ.get("TEST_KILLS", "10"))  # of each
 
 _WORKER = """
 import asyncio, sys

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from insight_cloud.backup import Catalogue, Job, Policy, create, pruning
-from insight_cloud.backup.retention import Entry, needed
+from insight_cloud.backup.retention import Entry, decide_bases, needed
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -61,3 +61,10 @@ def test_base_backups_reach_back_as_far_as_promised(
     if older:  # the moment `edge` can still be reached
         assert max(older) in {entry.at for entry in kept}
         assert len([entry for entry in kept if entry.at <= edge]) == 1
+    decisions = decide_bases(bases, days=days, now=NOW)
+    left = [decision.entry for decision in decisions if decision.keep]
+    assert set(kept) <= set(left)
+    assert all(decision.reasons for decision in decisions if decision.keep)
+    assert all(entry.at > min(one.at for one in kept) for entry in left if not entry.good)
+    again = decide_bases(left, days=days, now=NOW)
+    assert all(decision.keep for decision in again)

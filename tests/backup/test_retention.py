@@ -78,10 +78,10 @@ def test_after_the_plan_is_applied_there_is_none(
 ) -> None:
     entries, now = decade
     first = decide(entries, policy=policy, now=now)
-    removed = {change.before for change in plan(first, store="disk", policy=policy)}
+    removed = {change.before for change in plan(first, store="disk", days=policy.days)}
     assert removed == {decision.entry.id for decision in first if not decision.keep}
     left = [item for item in entries if item.id not in removed]
-    assert not plan(decide(left, policy=policy, now=now), store="disk", policy=policy)
+    assert not plan(decide(left, policy=policy, now=now), store="disk", days=policy.days)
 
 
 @given(decades(), st.integers(0, 3000))
@@ -147,7 +147,7 @@ def test_a_removal_says_why() -> None:
     now = datetime(2026, 1, 20, tzinfo=UTC)
     old = entry(now - timedelta(days=30))
     recent = [entry(now - timedelta(hours=hours)) for hours in (1, 2, 3)]
-    (change,) = plan(decide([old, *recent], policy=Policy(), now=now), store="s3", policy=Policy())
+    (change,) = plan(decide([old, *recent], policy=Policy(), now=now), store="s3", days=DAYS)
     assert str(change) == f"- s3: {old.id}  (daily, older than 7 days)"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from insight_cloud.backup.archive import Archived
 from insight_cloud.backup.drills import Drilled
 from insight_cloud.backup.state import State, check, samples
 
@@ -31,6 +32,19 @@ def test_what_is_wrong_is_told() -> None:
     old = Drilled(at=NOW - timedelta(days=40), ok=True, detail="")
     assert judged(state(drilled=old)) == ["pass", "warn"]
     assert judged(state(drilled=Drilled(at=NOW, ok=False, detail="no"))) == ["pass", "fail"]
+
+
+def test_an_archive_that_does_not_run_is_told() -> None:
+    fresh = Archived(at=NOW - timedelta(seconds=4), lsn="0/5000000")
+    late = Archived(at=NOW - timedelta(minutes=11), lsn="0/5000000")
+    since = NOW - timedelta(days=6)
+    assert judged(state(archived=fresh, oldest_base=since)) == ["pass", "pass", "pass"]
+    assert judged(state(archived=fresh)) == ["pass", "pass", "fail"]
+    assert judged(state(archived=late, oldest_base=since)) == ["pass", "pass", "fail"]
+    ended = Archived(at=late.at, lsn=late.lsn, ended=True)
+    assert judged(state(archived=ended, oldest_base=since)) == ["pass", "pass"]
+    found = {name: value for name, _, value in samples([state(archived=late)], now=NOW)}
+    assert found["backup_archive_age_seconds"] == 660
 
 
 def test_the_metrics_say_the_same() -> None:

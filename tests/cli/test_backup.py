@@ -97,6 +97,9 @@ def test_a_whole_life(
     copy = postgres.with_database(source, "copy")
     assert value(copy, "select count(*) from orders") == 2500
     assert isinstance(run("restore", "--into", "copy").exception, Conflict)
+    refused = run("restore", "--into", "copy", "--plan")
+    assert "> database copy to copy__before_" in refused.stdout
+    assert isinstance(refused.exception, Conflict)
     assert isinstance(run("restore", "--into", "copy", "--replace", "yes").exception, Conflict)
     assert "is kept as copy__before_" in good(run("restore", "--into", "copy", "--replace", "copy"))
 
@@ -107,8 +110,11 @@ def test_a_whole_life(
 
 def test_the_type_follows_the_date_in_ci(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(good(run("create", "--json")))["type"] == "manual"
-    monkeypatch.setenv("CI", "true")
-    assert json.loads(good(run("create", "--json")))["type"] in {"daily", "weekly", "monthly"}
+    for value in ("true", "woodpecker"):
+        monkeypatch.setenv("CI", value)
+        assert json.loads(good(run("create", "--json")))["type"] in {"daily", "weekly", "monthly"}
+    monkeypatch.setenv("CI", "false")
+    assert json.loads(good(run("create", "--json")))["type"] == "manual"
 
 
 def test_a_plain_backup_and_a_restore_by_id_and_time(run: Run, source: str) -> None:
@@ -151,6 +157,40 @@ def test_one_store_of_two_fails(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert "is not in every store" in str(result.exception)
     assert f"read back from file://{tmp_path}/good" in result.stdout
     assert run("status").exit_code == 1
+
+
+def test_a_store_that_is_away_hides_no_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = json.loads(good(run("create", "--json")))["id"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTS")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret-of-the-tests")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    stores = f"s3://away,{os.environ['INSIGHT_BACKUP__STORES']}"
+    monkeypatch.setenv("INSIGHT_BACKUP__STORES", stores)
+    listed = run("list", "--json")
+    there, away = json.loads(listed.stdout)
+    assert there["backups"][0]["id"] == made
+    assert "cannot be reached" in away["problem"]
+    for words in (("verify", "--stored"), ("prune", "--apply")):
+        result = run(*words)
+        assert made in result.stdout
+        assert isinstance(result.exception, Unavailable)
+    restored = run("restore", "--into", "from_the_other")
+    assert "is now the database from_the_other" in good(restored)
+    assert "cannot be reached" in restored.stderr
+
+
+def test_a_damaged_copy_is_told_and_the_other_one_taken(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = [tmp_path / "one", tmp_path / "two"]
+    monkeypatch.setenv("INSIGHT_BACKUP__STORES", ",".join(path.as_uri() for path in stores))
+    good(run("create"))
+    (part,) = stores[0].rglob("data-rest.*")
+    part.write_bytes(bytes([part.read_bytes()[0] ^ 1]) + part.read_bytes()[1:])
+    result = run("restore", "--into", "from_the_second")
+    assert "is now the database" in good(result)
+    assert "part 'data-rest' is damaged" in result.stderr
+    assert f"file://{stores[1]} has it, too" in result.stderr
 
 
 def test_old_backups_are_pruned_with_a_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,12 +257,16 @@ def test_the_schedule(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "20" in installed.partition("rows of")[0]  # the first backup was made at once
     assert len(json.loads(good(run("list", "--json")))[0]["backups"]) == 1
     assert good(run("schedule", "status")).count("pass") == 3
+    assert good(run("status")).count("schedule.backup-") == 3
     assert good(run("schedule", "install", "--no-first")) == "nothing to do\n"
     monkeypatch.setenv("INSIGHT_BACKUP__MONTHLY", "never")
-    assert "- insight-backup-monthly" in good(run("schedule", "install", "--no-first"))
+    monkeypatch.setenv("INSIGHT_BACKUP__BASE", "weekly sunday 05:00")
+    changed = good(run("schedule", "install", "--no-first"))
+    assert "- insight-backup-monthly" in changed
+    assert "+ insight-backup-base  (weekly sunday 05:00)" in changed
     monkeypatch.setenv("INSIGHT_BACKUP__DAILY", "at noon")
     assert isinstance(run("schedule", "install").exception, SettingsError)
-    assert good(run("schedule", "uninstall")).count("- insight-backup-") == 2
+    assert good(run("schedule", "uninstall")).count("- insight-backup-") == 3
 
 
 def test_the_settings_have_the_times_of_the_seed() -> None:

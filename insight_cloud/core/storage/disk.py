@@ -228,6 +228,8 @@ class Disk(Store):
             except FileExistsError:
                 if not one.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+            with contextlib.suppress(PermissionError):  # a folder above the store
+                _sync_folder(one.parent)
 
     def _locate(self, path: str) -> Path:
         return self.root / clean_path(path)

@@ -10,6 +10,7 @@ machine. So the end of the program waits for those threads.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
 import threading
 import time
@@ -31,6 +32,11 @@ def given_up() -> None:
 
 @atexit.register
 def _settle() -> None:
+    with contextlib.suppress(KeyboardInterrupt):  # who is in a hurry takes the chance of one in 20
+        _wait()
+
+
+def _wait() -> None:
     limit = time.monotonic() + _MOST_SECONDS
     time.sleep(_GIVEN_UP_SECONDS if _given_up.is_set() else _LEAST_SECONDS)
     while _strangers() and time.monotonic() < limit:
