@@ -164,6 +164,7 @@ class TestDisk(StoreContract):
     async def test_every_file_is_synced_before_it_has_its_name(
         self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        await store.put("a/first", pieces(b"content"))
         events: list[str] = []
         sync, replace = os.fsync, Path.replace
 
@@ -179,3 +180,6 @@ class TestDisk(StoreContract):
         monkeypatch.setattr(Path, "replace", replacing)
         await store.put("a/name", pieces(b"content"))
         assert events == ["sync", "move", "sync"]
+        events.clear()
+        await store.put("b/name", pieces(b"content"))
+        assert events == ["sync", "sync", "move", "sync"]  # the new folder, too
