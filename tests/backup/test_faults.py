@@ -636,8 +636,8 @@ async def target(job: Job) -> AsyncIterator[str]:
 async def _is_untouched(job: Job, name: str) -> None:
     url = postgres.with_database(job.url, name)
     assert await world.value(url, "select id from precious") == 7
-    left = [name for name in await world.databases(job.url) if "__restore_" in name]
-    assert left == []
+    begun = f"{name}__restore_"  # tests beside this one have begun others
+    assert [one for one in await world.databases(job.url) if one.startswith(begun)] == []
 
 
 async def test_a_database_that_is_not_empty_is_not_replaced(job: Job, target: str) -> None:
@@ -930,9 +930,9 @@ async def test_a_sweep_leaves_a_running_restore_alone(job: Job) -> None:
     server = created.manifest.server
     async with maintenance(job.url) as link, staged(link, "shop", server) as name:
         async with maintenance(job.url) as other:
-            assert await sweep(other) == []
+            assert name not in await sweep(other)
         assert name in await world.databases(job.url)
     assert name not in await world.databases(job.url)
     await world.execute(job.url, b"create database shop__restore_0a1b2c3d")
     async with maintenance(job.url) as link:
-        assert await sweep(link) == ["shop__restore_0a1b2c3d"]
+        assert "shop__restore_0a1b2c3d" in await sweep(link)

@@ -142,7 +142,7 @@ async def test_a_killed_restore_leaves_the_old_database_or_the_new_one(job: Job)
         await _restore_again(job, name)
         assert await world.value(url, "select count(*) from orders") == 2500
         left = await world.databases(job.url)
-        assert [one for one in left if "__restore_" in one] == []
+        assert [one for one in left if one.startswith(name[:30]) and "__restore_" in one] == []
         for one in left:
             if one.startswith(f"{name[:30]}") and "__before_" in one:
                 await world.execute(job.url, f'drop database "{one}"'.encode())
@@ -155,6 +155,6 @@ async def _restore_again(job: Job, name: str) -> None:
     for _ in range(100):
         await restore(backup, job.url, name, programs=job.programs, parallel=2, replace=name)
         left = await world.databases(job.url)
-        if not [one for one in left if "__restore_" in one]:
+        if not [one for one in left if one.startswith(name[:30]) and "__restore_" in one]:
             return
         await asyncio.sleep(0.05)  # the lock of a killed one is still held
