@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from insight_cloud.backup import postgres
+from insight_cloud.backup.catalogue import Held
 from insight_cloud.backup.child import Child, access
 from insight_cloud.backup.crypto import DataKey, Identity, Opener, Sealer
 from insight_cloud.backup.job import Job
@@ -44,6 +45,7 @@ __all__ = [
     "Log",
     "check_segments",
     "end",
+    "first_segment",
     "folder",
     "segment_of",
     "segments_between",
@@ -355,6 +357,18 @@ class Log:
             raise Refused("the archive is encrypted: name the identity file or the passphrase")
         return await asyncio.to_thread(identity.open, encryption)
 
+    async def begins(self, reached: Archived) -> str:
+        """The first segment, without its timeline, from which on the log has no hole."""
+        prefix = folder(self.name)
+        there = set()
+        async for item in self.store.list(prefix):
+            if match := _OBJECT.fullmatch(item.path.removeprefix(f"{prefix}/")):
+                there.add(match["file"][8:])
+        number = max(0, _place(reached.lsn) - 1) // SEGMENT_BYTES
+        while number > 0 and _numbered(number - 1, SEGMENT_BYTES) in there:
+            number -= 1
+        return _numbered(number, SEGMENT_BYTES)
+
     async def before(self, segment: str) -> list[str]:
         """The paths of all segments before one, which no later base backup needs."""
         prefix = folder(self.name)
@@ -375,6 +389,14 @@ def _unpack(body: bytes, name: str, key: DataKey | None, where: str) -> bytes:
         return unzstd(body, _LARGEST_SEGMENT)
     except Corrupt as error:
         raise Corrupt(f"{where}: segment {name} of the archive is damaged: {error}") from error
+
+
+def first_segment(base: Held) -> str:
+    """The segment with which a good base backup begins."""
+    manifest = base.manifest
+    assert manifest is not None  # noqa: S101 - a good one has one
+    assert manifest.start_lsn is not None  # noqa: S101 - every base backup has one
+    return segment_of(manifest.timeline or 1, manifest.start_lsn, SEGMENT_BYTES)
 
 
 def segment_of(timeline: int, lsn: str, segment_bytes: int) -> str:

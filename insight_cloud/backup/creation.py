@@ -32,6 +32,7 @@ async def create(
     *,
     plain: bool = False,
     digests: bool = False,
+    wait_seconds: float = 0.0,
     report: Report = lambda _: None,
 ) -> Created:
     """Back the database up into every store, and return when it was read back from each.
@@ -41,12 +42,13 @@ async def create(
     under the dump, it begins anew with a new snapshot, twice at most.
 
     Raises:
-        Conflict: another backup of this database runs, or its tables keep changing.
+        Conflict: another backup of this database runs, and has not ended after `wait_seconds`;
+            or its tables keep changing.
         Unavailable, Refused, Corrupt: the database, or every one of the stores; nothing is
             listed then. When only some stores fail, they are in the result.
     """
     kind: Kind = "plain" if plain else "logical"
-    async with alone(job.url):
+    async with alone(job.url, wait_seconds=wait_seconds):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return await _attempt(job, type_, kind, digests=digests, report=report)

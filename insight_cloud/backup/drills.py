@@ -6,6 +6,7 @@ machine can say when the last drill was.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -24,7 +25,7 @@ from insight_cloud.core.report import Check, stopwatch
 __all__ = ["Drilled", "Fresh", "drill", "last"]
 
 Fresh: TypeAlias = Callable[[], AbstractAsyncContextManager[str]]
-"""A new, empty server whose URL may do everything; it is gone afterwards."""
+"""A server whose URL may do everything. Usually it is new, and gone afterwards."""
 
 
 class Drilled(msgspec.Struct, frozen=True):
@@ -42,7 +43,10 @@ class Drilled(msgspec.Struct, frozen=True):
 async def drill(
     job: Job, catalogue: Catalogue, fresh: Fresh, *, report: Report = lambda _: None
 ) -> Check:
-    """Restore the newest good backup of one store on a fresh server, and remember the result."""
+    """Restore the newest good backup of one store on a fresh server, and remember the result.
+
+    Nothing of it stays on the server, in case that is not a fresh one.
+    """
     name, started = "backup.drill", job.clock()
     with stopwatch() as watch:
         try:
@@ -64,18 +68,21 @@ async def _try(
     backup = await load.opened(catalogue, held.id, job.identity)
     manifest = backup.manifest
     async with fresh() as url:
-        target = await restoration.inspect(url, "drill", manifest)
+        # A killed drill leaves a database that the next restore on that server sweeps away.
+        name = f"drill__restore_{secrets.token_hex(4)}"
+        target = await restoration.inspect(url, name, manifest)
         if reason := _impossible(manifest, target):
             return Drilled(at=started, ok=False, detail=reason, backup_id=held.id)
         restored = await restoration.restore(
             backup,
             url,
-            "drill",
+            name,
             programs=job.programs,
             parallel=job.parallel,
             create_roles=True,
             report=report,
         )
+        await restoration.remove(url, restored)
     mib = manifest.server.bytes / 2**20
     detail = (
         f"{held.id} restored and compared in {restored.seconds:.1f} s: {manifest.rows:,} rows of"

@@ -21,7 +21,7 @@ from insight_cloud.core.errors import Conflict, InsightError, Missing, Refused, 
 __all__ = ["Facts", "Link", "Located", "Snapshot", "connected", "frozen"]
 
 _LOCK_KEY = 0x696E7369676874  # "insight": one backup of a database at a time
-_LOCK_ATTEMPTS = 20
+_LOCK_SECONDS = 2.0
 _LOCK_PAUSE_SECONDS = 0.1
 _SETTINGS = (
     # Text of values must not depend on who asks; nor may a time limit end a long count.
@@ -198,18 +198,18 @@ async def count(link: Link, schema: str, name: str, *, digest: bool) -> Table:
 
 
 @asynccontextmanager
-async def alone(url: str) -> AsyncIterator[None]:
+async def alone(url: str, *, wait_seconds: float = 0.0) -> AsyncIterator[None]:
     """Be the only one who backs this database up. The lock ends with us, however we end.
 
     Raises:
-        Conflict: somebody else does.
+        Conflict: somebody else does, and does so for longer than `wait_seconds`.
     """
     async with connected(url) as link:
+        loop = asyncio.get_running_loop()
         # The server takes a moment to notice that the one before us is gone.
-        for attempt in range(_LOCK_ATTEMPTS):
-            if await link.value("select pg_try_advisory_lock(%s)", [_LOCK_KEY]):
-                break
-            if attempt + 1 == _LOCK_ATTEMPTS:
+        limit = loop.time() + max(_LOCK_SECONDS, wait_seconds)
+        while not await link.value("select pg_try_advisory_lock(%s)", [_LOCK_KEY]):
+            if loop.time() > limit:
                 raise Conflict("another backup of this database is running: wait for its end")
             await asyncio.sleep(_LOCK_PAUSE_SECONDS)
         yield

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from insight_cloud.backup import retention
-from insight_cloud.backup.archive import SEGMENT_BYTES, Log, segment_of
-from insight_cloud.backup.catalogue import Catalogue, Held, Holdings
+from insight_cloud.backup.archive import Log, first_segment
+from insight_cloud.backup.catalogue import Catalogue, Holdings
 from insight_cloud.backup.job import Job
 from insight_cloud.backup.retention import Decision
 from insight_cloud.core.plan import Change, Plan
@@ -57,19 +57,12 @@ async def _log(job: Job, held: Holdings, bases: Sequence[Decision]) -> tuple[Cha
     kept = {decision.entry.id for decision in bases if decision.keep and decision.entry.good}
     if not kept:
         return ()
-    first = min(_first_segment(base) for base in held.bases if base.id in kept)
+    first = min(first_segment(base) for base in held.bases if base.id in kept)
     old = await Log(held.store, job.name).before(first)
     if not old:
         return ()
     target, reason = f"{_LOG}{first}", f"{len(old)} segments that no base backup needs"
     return (Change("delete", f"{held.store.url}: {target}", before=target, reason=reason),)
-
-
-def _first_segment(base: Held) -> str:
-    manifest = base.manifest
-    assert manifest is not None  # noqa: S101 - only good ones are kept for the log
-    assert manifest.start_lsn is not None  # noqa: S101 - every base backup has one
-    return segment_of(manifest.timeline or 1, manifest.start_lsn, SEGMENT_BYTES)
 
 
 async def apply(job: Job, prunings: Sequence[Pruning]) -> tuple[Change, ...]:

@@ -29,7 +29,7 @@ from insight_cloud.core.errors import Conflict, Corrupt, InsightError, Refused
 from insight_cloud.core.plan import Change, Plan
 from insight_cloud.core.report import stopwatch
 
-__all__ = ["Restored", "Target", "inspect", "plan", "restore"]
+__all__ = ["Restored", "Target", "inspect", "plan", "remove", "restore"]
 
 _SWAPS = 5
 _LONGEST_NAME = 63
@@ -231,6 +231,14 @@ async def restore(
             check_target(manifest, now, replace=replace, create_roles=create_roles)
             kept = await _swap(link, url, name, now)
     return Restored(database, manifest.id, kept, target.missing_roles, watch.seconds)
+
+
+async def remove(url: str, restored: Restored) -> None:
+    """Remove a restored database from its server, and the roles that were made for it."""
+    async with maintenance(url) as link:
+        name = sql.Identifier(restored.database)
+        await link.rows(sql.SQL("drop database if exists {} with (force)").format(name))
+        await _drop_roles(link, restored.roles_created)
 
 
 @asynccontextmanager

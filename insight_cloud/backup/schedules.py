@@ -25,7 +25,8 @@ def jobs(
     """One job for each type with a time, such as `{"daily": "daily 02:00"}`, and for `base`.
 
     `program` is the command line of `insight`, `options` what its `backup create` is told
-    beside the type; after each backup the retention is applied.
+    beside the type; after each backup the retention is applied. On a Sunday, the first of a
+    month, three are due within two hours: each waits for the one before it.
 
     Raises:
         SettingsError: a time is none, or nothing would ever run.
@@ -33,7 +34,7 @@ def jobs(
     made = tuple(
         Job(
             f"{GROUP}-{type_}",
-            (*program, "backup", "create", "--type", type_, "--prune", *options),
+            (*program, "backup", "create", "--type", type_, "--wait", "--prune", *options),
             parse(when),
             f"Back the database up ({type_})",
             directory=directory,

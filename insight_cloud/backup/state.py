@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from insight_cloud.backup import drills
-from insight_cloud.backup.archive import Archived, Log
+from insight_cloud.backup.archive import Archived, Log, first_segment
 from insight_cloud.backup.catalogue import Catalogue
 from insight_cloud.backup.drills import Drilled
 from insight_cloud.backup.job import Job
@@ -55,7 +55,9 @@ async def _read(catalogue: Catalogue) -> State:
     try:
         holdings = await catalogue.read()
         drilled = await drills.last(catalogue)
-        archived = await Log(catalogue.store, catalogue.name).reaches()
+        log = Log(catalogue.store, catalogue.name)
+        archived = await log.reaches()
+        begins = None if archived is None else await log.begins(archived)
     except InsightError as error:
         return State(catalogue.store.url, problem=str(error))
     good = [held for held in holdings.logical if held.good]
@@ -70,7 +72,14 @@ async def _read(catalogue: Catalogue) -> State:
         unfinished=len(holdings.unfinished),
         drilled=drilled,
         archived=archived,
-        oldest_base=min((held.at for held in holdings.bases if held.good), default=None),
+        oldest_base=min(
+            (
+                held.at
+                for held in holdings.bases
+                if held.good and begins is not None and first_segment(held)[8:] >= begins
+            ),
+            default=None,
+        ),
     )
 
 
@@ -101,7 +110,10 @@ def _judge(state: State, now: datetime, oldest: timedelta) -> Iterator[Check]:
 
 def _archive(archived: Archived, since: datetime | None, now: datetime) -> tuple[Status, str]:
     if since is None:
-        return "fail", "there is no good base backup to begin with: run `insight backup base`"
+        return "fail", (
+            "there is no base backup to begin with, or its log has a hole: run"
+            " `insight backup base`"
+        )
     detail = f"any moment from {since:%Y-%m-%d %H:%M:%S} to {archived.at:%Y-%m-%d %H:%M:%S} UTC"
     if now - archived.at > _ARCHIVE_AGE:
         return "fail", (

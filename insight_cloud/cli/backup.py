@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _MIB = 1024 * 1024
+_WAIT_SECONDS = 4 * 3600.0
 _SETTLED_SECONDS = 1.0
 """After which a rate means something."""
 
@@ -153,8 +154,9 @@ command.add_command(schedule)
     is_flag=True,
     help="Without --type: take the type from the date. CI=true means the same.",
 )
-@click.option("--plain", is_flag=True, help="One file of SQL, gzip -9, that needs no tool of ours.")
+@click.option("--plain", is_flag=True, help="One file of SQL, gzip -9: psql alone restores it.")
 @click.option("--digests", is_flag=True, help="Also hash the rows of every table.")
+@click.option("--wait", is_flag=True, help="Wait for the end of another backup of the database.")
 @click.option("--prune", is_flag=True, help="Afterwards remove what the retention does not keep.")
 @json_option
 def create(
@@ -164,6 +166,7 @@ def create(
     by_date: bool,
     plain: bool,
     digests: bool,
+    wait: bool,
     prune: bool,
     as_json: bool,
 ) -> None:
@@ -176,7 +179,8 @@ def create(
     if type_ is None:
         by_date = by_date or os.environ.get("CI", "").lower() not in {"", "0", "false"}
         type_ = type_of_day(datetime.now(UTC).astimezone()) if by_date else "manual"
-    created = asyncio.run(_create(where, type_, plain=plain, digests=digests))
+    seconds = _WAIT_SECONDS if wait else 0.0
+    created = asyncio.run(_create(where, type_, plain=plain, digests=digests, wait_seconds=seconds))
     emit(_created(created), as_json=as_json, human=lambda: _show_created(created))
     if created.failures:
         raise _degraded(created)
@@ -192,7 +196,9 @@ def _degraded(created: Created) -> InsightError:
     return Unavailable(f"{created.manifest.id} is not in every store: {told}")
 
 
-async def _create(where: _Where, type_: Type, *, plain: bool, digests: bool) -> Created:
+async def _create(
+    where: _Where, type_: Type, *, plain: bool, digests: bool, wait_seconds: float
+) -> Created:
     from insight_cloud import wiring
     from insight_cloud.backup import create
 
@@ -205,6 +211,7 @@ async def _create(where: _Where, type_: Type, *, plain: bool, digests: bool) -> 
                 type_,
                 plain=plain,
                 digests=digests or settings.backup.digests,
+                wait_seconds=wait_seconds,
                 report=report,
             )
         if created.failures:
@@ -617,11 +624,11 @@ async def _recover(where: _Where, at: datetime, directory: Path) -> Recovered:
     from insight_cloud.backup import Catalogue, recover
 
     async with where.job(where.settings(), database=False) as job:
-        problems = []
+        problems: list[InsightError] = []
         for store in job.stores:
             try:
                 with _progress() as report:
-                    return await recover(
+                    done = await recover(
                         job,
                         Catalogue(store, job.name),
                         at,
@@ -629,8 +636,14 @@ async def _recover(where: _Where, at: datetime, directory: Path) -> Recovered:
                         uid=wiring.server_uid(),
                         report=report,
                     )
-            except (Missing, Unavailable, Corrupt) as error:
+            except (Missing, Unavailable, Corrupt, Refused) as error:
                 problems.append(error)
+            else:
+                for problem in problems:
+                    say(f"insight: {problem}")
+                return done
+        for words in list(dict.fromkeys(map(str, problems)))[1:]:
+            say(f"insight: {words}")
         raise problems[0]
 
 
@@ -640,8 +653,13 @@ def _show_recovered(done: Recovered) -> None:
         click.echo(f"last transaction in it: {done.last_commit:%Y-%m-%d %H:%M:%S.%f} UTC")
     click.echo(
         f"from {done.backup_id} and {done.segments} segments of the log in {done.seconds:.1f} s;"
-        f" start it with PostgreSQL {done.version}"
+        f" start it with PostgreSQL {done.version.split()[0]}"
     )
+    owner = done.directory.stat().st_uid
+    if owner != os.geteuid():
+        click.echo(
+            f"it belongs to the user {owner}: give it to whom the server runs as, by chown -R"
+        )
 
 
 async def _find(job: Job, wish: _Wish) -> list[tuple[Catalogue, Held]]:
@@ -842,7 +860,7 @@ async def _archive(where: _Where) -> None:
 @click.option(
     "--server",
     callback=_refuse_password,
-    help="Restore on this server instead of a fresh one; the database `drill` must not exist.",
+    help="Restore on this server instead of a fresh one; nothing of it stays there.",
 )
 @json_option
 def drill(where: _Where, *, server: str | None, as_json: bool) -> None:

@@ -510,9 +510,12 @@ async def test_two_runs_at_once(job: Job) -> None:
     await gate.reached.wait()
     with pytest.raises(Conflict, match="another backup of this database is running"):
         await create(job)
+    waiting = asyncio.create_task(create(job, "weekly", wait_seconds=120))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
     gate.go_on.set()
-    created = await making
-    assert await read(job) == ([created.manifest.id], [])
+    created, second = await making, await waiting
+    assert await read(job) == ([second.manifest.id, created.manifest.id], [])
 
 
 async def test_a_table_that_is_dropped_while_dumping_is_whole_or_absent(job: Job) -> None:

@@ -90,6 +90,8 @@ def test_a_whole_life(
     drilled = json.loads(good(run("drill", "--json")))
     assert drilled["status"] == "pass"
     assert "warn" not in good(run("status"))
+    assert "restored and compared" in good(run("drill", "--server", source))
+    assert value(source, "select count(*) from pg_database where datname like 'drill%'") == 0
 
     planned = good(run("restore", "--plan", "--into", "copy"))
     assert "+ database copy__restore_" in planned
