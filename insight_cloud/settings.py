@@ -41,6 +41,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "TelemetrySettings",
+    "foreign_environment",
     "load",
     "sections",
 ]
@@ -242,6 +243,12 @@ def load(
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None  # the original repeats secret values
+
+
+def foreign_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment for other people's programs: without what is for us, and secret."""
+    ours = {name for name in environment if name in WELL_KNOWN or name.startswith(PREFIX)}
+    return {name: value for name, value in environment.items() if name not in ours}
 
 
 def _from_file(file: Path | None, environment: Mapping[str, str]) -> Mapping[str, dict[str, Any]]:

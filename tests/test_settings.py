@@ -111,3 +111,8 @@ def test_every_field_is_described() -> None:
     for section, model in settings.sections():
         for name, field in model.model_fields.items():
             assert field.description, f"{section}.{name} has no description"
+
+
+def test_other_peoples_programs_get_an_environment_without_ours() -> None:
+    given = {"PATH": "/bin", "HOME": "/root", "INSIGHT_EDGE__API_TOKEN": "a", "DATABASE_URL": "b"}
+    assert settings.foreign_environment(given) == {"PATH": "/bin", "HOME": "/root"}

@@ -79,10 +79,15 @@ class File:
     page: bool = False
 
 
-def read_build(directory: Path, rules: Rules) -> tuple[File, ...]:
+def read_build(
+    directory: Path, rules: Rules, also: Mapping[Path, str] | None = None
+) -> tuple[File, ...]:
     """Read every file below `directory`, but hidden ones outside of `.well-known`.
 
+    `also` are more directories, each with the path below which its files appear.
+
     Raises:
+        Conflict: two directories have a file for the same path.
         Missing: there is no such directory, or nothing in it.
         Refused: something in it cannot be read, or is a link.
         Invalid: a name that no store can hold.
@@ -91,10 +96,14 @@ def read_build(directory: Path, rules: Rules) -> tuple[File, ...]:
     if not directory.is_dir():
         raise Missing(f"there is no directory {directory}; build the site first")
     found: dict[str, Path] = {}
-    for source in _walk(directory):
-        found[_path(source.relative_to(directory).as_posix())] = source
-        if len(found) > FILES:
-            raise TooLarge(f"{directory} holds more than {FILES:,} files")
+    for root, below in {directory: "", **(also or {})}.items():
+        for source in _walk(root):
+            path = _path(f"{below}{source.relative_to(root).as_posix()}")
+            if path in found:
+                raise Conflict(f"{found[path]} and {source} are both to be {path}")
+            found[path] = source
+            if len(found) > FILES:
+                raise TooLarge(f"{directory} holds more than {FILES:,} files")
     if not found:
         raise Missing(f"there are no files in {directory}; build the site first")
     hashes = {path: _digest(path, source) for path, source in found.items()}

@@ -35,6 +35,13 @@ def _overrides(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _folder(text: str) -> str:
+    address, _, folder = text.partition("=")
+    if not (address.startswith("/") and address.endswith("/") and address.strip("/") and folder):
+        raise ValueError(f"{text!r} is not ADDRESS=FOLDER; an address is like /static/")
+    return text
+
+
 def _url(text: str) -> str:
     if text and not text.startswith(("https://", "http://")):
         raise ValueError("it begins with https://")
@@ -51,6 +58,19 @@ class CdnSettings(BaseModel):
 
     directory: Path | None = None
     """The built site; a command may name another."""
+    images: Annotated[str, AfterValidator(_folder)] | None = None
+    """Images that a deployment makes ready first, as `ADDRESS=FOLDER`: with `/img/=photos` those of
+    the folder `photos` appear below `/img/`, in every width and format."""
+    assets: Annotated[str, AfterValidator(_folder)] | None = None
+    """Stylesheets, scripts and other files that it then hashes and compresses, the same way."""
+    build: tuple[str, ...] = ()
+    """The program that then builds the pages, and its arguments; our secrets are kept from it."""
+    build_seconds: float = Field(default=1800, gt=0)
+    """Seconds after which that program is ended."""
+    compress: bool = False
+    """Put compressed forms beside the pages and other texts, for servers that send them."""
+    prepared: Path = Path(".insight/site")
+    """Where all of this is kept from one deployment to the next."""
     target: Annotated[str, AfterValidator(_target)] | None = None
     """Where it goes: the URL of a store, or `workers://NAME` for Cloudflare Workers."""
     base_url: Annotated[str, AfterValidator(_url)] = ""

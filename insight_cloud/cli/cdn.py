@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         Cloudflare,
         CloudFront,
         Deployment,
-        File,
         Outcome,
         Site,
         Workers,
@@ -32,36 +31,43 @@ _directory = click.argument(
     "directory", required=False, type=click.Path(path_type=Path, file_okay=False)
 )
 
+_no_build = click.option(
+    "--no-build", is_flag=True, help="Make nothing: take what was made the last time."
+)
+
 
 @click.group()
 def command() -> None:
-    """Send a built site to a store or to Cloudflare Workers, and purge caches.
+    """Build a site, send it to a store or to Cloudflare Workers, and purge caches.
 
-    Only what changed is sent: files with a hash in their name first, pages last. The place is
-    cdn.target, for example s3://bucket/prefix; the DIRECTORY is cdn.directory when it is left
-    out.
+    What is made first is said by cdn.images, cdn.assets, cdn.build and cdn.compress, each of
+    which may be left out. Only what changed is sent: files with a hash in their name first,
+    pages last. The place is cdn.target, for example s3://bucket/prefix; the DIRECTORY is
+    cdn.directory when it is left out.
     """
 
 
 @command.command(epilog=statuses(3, 4, 6, 7))
 @_directory
+@_no_build
 @json_option
-def plan(directory: Path | None, *, as_json: bool) -> None:
-    """Show what `apply` would send, remove and purge; nothing is changed."""
-    deployment = asyncio.run(_plan(directory))
+def plan(directory: Path | None, *, no_build: bool, as_json: bool) -> None:
+    """Show what `apply` would send, remove and purge; nothing of that is done."""
+    deployment = asyncio.run(_plan(directory, make=not no_build))
     emit(_changes(deployment), as_json=as_json, human=lambda: _show(deployment))
 
 
 @command.command(epilog=statuses(3, 4, 5, 6, 7))
 @_directory
+@_no_build
 @json_option
-def apply(directory: Path | None, *, as_json: bool) -> None:
-    """Send what changed, remove what nobody needs any more, and purge.
+def apply(directory: Path | None, *, no_build: bool, as_json: bool) -> None:
+    """Build, send what changed, remove what nobody needs any more, purge, and notify.
 
     Whatever fails or is interrupted leaves a site that works; do it again. The operator is told
     by the channels of [notify].
     """
-    deployment, outcome = asyncio.run(_apply(directory))
+    deployment, outcome = asyncio.run(_apply(directory, make=not no_build))
     data = {**_changes(deployment), "outcome": outcome}
     emit(data, as_json=as_json, human=lambda: _show(deployment, outcome))
 
@@ -106,21 +112,24 @@ def status(*, verify: bool, as_json: bool) -> None:
         raise SystemExit(CHECK_FAILED)
 
 
-async def _plan(directory: Path | None) -> Deployment:
+async def _plan(directory: Path | None, *, make: bool) -> Deployment:
     from insight_cloud.cdn import now
+    from insight_cloud.cli import _site
 
     found, target = _opened()
-    wanted = _build(found, directory)
+    wanted = await _site.read(found, _chosen(found, directory), make=make)
     return target.plan(wanted, await target.read(), now())
 
 
-async def _apply(directory: Path | None) -> tuple[Deployment, Outcome]:
+async def _apply(directory: Path | None, *, make: bool) -> tuple[Deployment, Outcome]:
     from insight_cloud import wiring
     from insight_cloud.cdn import deploy, now
+    from insight_cloud.cli import _site
+    from insight_cloud.core.errors import InsightError
     from insight_cloud.notify import Message
 
     found, target = _opened()
-    wanted = _build(found, directory)
+    chosen = _chosen(found, directory)
     place = str(found.cdn.target)
     async with wiring.notifier(found) as notifier:
 
@@ -132,6 +141,11 @@ async def _apply(directory: Path | None) -> tuple[Deployment, Outcome]:
             )
             await notifier.send(message)
 
+        try:
+            wanted = await _site.read(found, chosen, make=make)
+        except InsightError as error:
+            await notify(f"the site cannot be built: {error}", well=False)
+            raise
         return await deploy(target, wanted, now(), notify=notify, progress=_progress())
 
 
@@ -184,14 +198,13 @@ def _opened() -> tuple[Settings, Site | Workers]:
     return found, wiring.site(found)
 
 
-def _build(found: Settings, directory: Path | None) -> tuple[File, ...]:
-    from insight_cloud.cdn import read_build
+def _chosen(found: Settings, directory: Path | None) -> Path:
     from insight_cloud.core.errors import SettingsError
 
     chosen = directory or found.cdn.directory
     if chosen is None:
         raise SettingsError("which site? name its DIRECTORY, or set cdn.directory")
-    return read_build(chosen, found.cdn.rules())
+    return chosen
 
 
 def _progress() -> Progress:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import html
 import re
 from pathlib import Path
 
@@ -194,3 +196,60 @@ def test_a_folder_of_images_that_is_not_there_ends_the_start(tmp_path: Path) -> 
 def test_a_folder_needs_an_address(text: str) -> None:
     with pytest.raises(ValueError, match="is not ADDRESS=FOLDER"):
         ImagesSettings(folders=(text,))
+
+
+LOADED = re.compile(r'<(?:link|script|img|use|source|image)\b[^>]*?\s(?:href|src)="([^"#]+)')
+HASHED = re.compile(r"/static/(?:.+/)?[\w-]+\.[0-9a-f]{12}\.\w+")
+
+
+async def sent(http: httpx.AsyncClient, path: str) -> tuple[int, str]:
+    """How many bytes of body an address brings, and what they say."""
+    async with http.stream("GET", path, headers={"accept-encoding": "gzip"}) as answer:
+        assert answer.status_code in {200, 404}, path
+        raw = b"".join([piece async for piece in answer.aiter_raw()])
+    if path.startswith("/static/"):
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable", path
+    if answer.headers.get("content-encoding") == "gzip":
+        return len(raw), gzip.decompress(raw).decode()
+    # What must not be stored is left as it is, see `Compression`.
+    kept = "no-store" not in answer.headers["cache-control"]
+    assert len(raw) < 1024 or not kept, f"{path} comes as it is"
+    return len(raw), raw.decode()
+
+
+async def loaded(http: httpx.AsyncClient, path: str) -> dict[str, int]:
+    """The bytes of a page and of everything that it loads, by address; with gzip, uncached."""
+    size, page = await sent(http, path)
+    found = {path: size}
+    waiting = LOADED.findall(page)
+    while waiting:
+        address = html.unescape(waiting.pop())
+        if address in found or address.startswith("data:"):
+            continue
+        found[address], text = await sent(http, address)
+        if address.endswith(".css"):
+            inside = re.findall(r"url\(\s*[\"']?([^)\"'#]+)", text)
+            waiting += [str(httpx.URL(ORIGIN + address).join(one).path) for one in inside]
+    return found
+
+
+async def test_every_page_loads_only_hashed_and_compressed_files(town: Town) -> None:
+    visitor = serve(town)
+    async with httpx.AsyncClient(transport=visitor, base_url=ORIGIN) as http:
+        for path in [*PUBLIC.values(), *PAGES.values()]:
+            visitor.session = "" if path in PUBLIC.values() else await town.session()
+            address = re.sub(r"{([\w-]+)}", lambda name: town.ids[name[1]], path)
+            _, *files = await loaded(http, address)
+            assert any(file.endswith(".css") for file in files), path
+            other = [file for file in files if not HASHED.fullmatch(file)]
+            assert all(re.fullmatch(r"/vitals\?v=[0-9a-f]{12}", file) for file in other), other
+
+
+async def test_the_overview_takes_at_most_sixty_kilobytes(town: Town) -> None:
+    """All of it, with nothing in the browser's cache, and with gzip only."""
+    visitor = serve(town)
+    visitor.session = await town.session()
+    async with httpx.AsyncClient(transport=visitor, base_url=ORIGIN) as http:
+        found = await loaded(http, "/")
+    assert len(found) >= 4
+    assert sum(found.values()) <= 60_000, found

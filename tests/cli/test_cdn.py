@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from insight_cloud.cli.cdn import command
-from insight_cloud.core.errors import Corrupt, Missing, SettingsError
+from insight_cloud.core.errors import Corrupt, Invalid, Missing, Refused, SettingsError
 from tests.cdn.fronts import ACCOUNT, TOKEN, ZONE, CloudflareFront, cloudflare_front
 from tests.cdn.sites import Build
 from tests.core.faulty import faulty_proxy
+from tests.images.gallery import jpeg, photo
 from tests.stores import S3Server, s3_server
 
 # ruff: noqa: ASYNC220 - nothing else runs on the loop while a process is started
@@ -173,3 +177,118 @@ def environment(server: S3Server, target: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": given.aws_secret_access_key,
         "AWS_REGION": given.aws_region,
     }
+
+
+PAGES = """
+import json, os, pathlib
+from insight_cloud.assets import Assets
+from insight_cloud.images import Catalogue, picture
+assets = Assets.load(pathlib.Path(".insight/site/assets"))
+images = Catalogue.decode(pathlib.Path(".insight/site/images/images.json").read_bytes())
+shown = picture(images.described("cat.jpg"), images.address("/img"), alt="A cat")
+pathlib.Path("dist").mkdir(exist_ok=True)
+pathlib.Path("dist/index.html").write_text(f"<!doctype html>{assets.stylesheet('app.css')}{shown}")
+pathlib.Path("seen.json").write_text(json.dumps(dict(os.environ)))
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A site in its sources: a photograph, a stylesheet, a program that writes the page."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "TARGET": f"file://{tmp_path}/site",
+        "BASE_URL": BASE,
+        "DIRECTORY": "dist",
+        "IMAGES": "/img/=photos",
+        "ASSETS": "/static/=styles",
+        "BUILD": f"{sys.executable},pages.py",
+        "COMPRESS": "true",
+    }.items():
+        monkeypatch.setenv(f"INSIGHT_CDN__{name}", text)
+    for folder in ("photos", "styles"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "photos/cat.jpg").write_bytes(jpeg(photo(700, 400)))
+    (tmp_path / "styles/app.css").write_text(".a { color: red }\n" * 20)
+    (tmp_path / "pages.py").write_text(PAGES)
+    return tmp_path
+
+
+def test_one_command_makes_the_site_sends_it_and_purges(
+    source: Path, front: CloudflareFront
+) -> None:
+    result = run("apply")
+    assert result.exit_code == 0, result.exception
+    page = (source / "site/index.html").read_text()
+    named = re.findall(r"/(?:img|static)/[^\s\"?]+", page)
+    assert named
+    assert all((source / "site" / path[1:]).is_file() for path in named), named
+    packed = (source / "site/index.html.gz").read_bytes()
+    assert gzip.decompress(packed).decode() == page
+    sent = {path.relative_to(source / "site").as_posix() for path in (source / "site").rglob("*")}
+    assert not {"img/images.json", "static/manifest.json"} & sent
+    assert run("apply").stdout == "nothing to do\n"
+    (source / "styles/app.css").write_text(".a { color: blue }\n" * 20)
+    changed = json.loads(run("apply", "--json").stdout)
+    again = {one["target"] for one in changed["changes"] if one["verb"] in {"create", "update"}}
+    assert not any(path.startswith("img/") for path in again)
+    assert {f"{BASE}/", f"{BASE}/index.html"} <= set(changed["purge"])
+    assert front.purged == [("invalidate_cache", {"files": changed["purge"]})]
+
+
+def test_secrets_are_kept_from_the_program_that_builds(
+    source: Path, front: CloudflareFront
+) -> None:
+    assert run("plan").exit_code == 0
+    seen = json.loads((source / "seen.json").read_text())
+    assert "PATH" in seen
+    assert TOKEN not in seen.values()
+    assert not [name for name in seen if name.startswith("INSIGHT_")]
+
+
+def test_what_was_made_before_is_deployed_without_making_it(source: Path) -> None:
+    assert isinstance(run("apply", "--no-build").exception, Missing)
+    run("plan")
+    (source / "styles/app.css").write_text(".a { color: blue }")
+    (source / "seen.json").unlink()
+    assert run("apply", "--no-build").exit_code == 0
+    assert not (source / "seen.json").exists()
+    assert b"red" in next((source / "site/static").glob("app.*.css")).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("pages.py", "raise SystemExit('no template')", "status 1: no template"),
+        ("photos/dog.jpg", "no image", "dog.jpg: the file is no JPEG"),
+    ],
+)
+def test_what_cannot_be_made_leaves_the_site_as_it_is(
+    source: Path, name: str, content: str, words: str
+) -> None:
+    run("apply")
+    before = {path: path.read_bytes() for path in (source / "site").rglob("*") if path.is_file()}
+    (source / name).write_text(content)
+    failed = run("apply")
+    assert isinstance(failed.exception, Invalid)
+    assert words in str(failed.exception)
+    after = {path: path.read_bytes() for path in (source / "site").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_program_that_does_not_end_is_ended(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSIGHT_CDN__BUILD", "sleep,600")
+    monkeypatch.setenv("INSIGHT_CDN__BUILD_SECONDS", "0.2")
+    failed = run("plan")
+    assert isinstance(failed.exception, Invalid)
+    assert "was not done after 0.2 s" in str(failed.exception)
+    monkeypatch.setenv("INSIGHT_CDN__BUILD", "no-such-program")
+    assert isinstance(run("plan").exception, Missing)
+
+
+def test_what_is_gone_is_not_deployed_from_memory(source: Path) -> None:
+    run("apply")
+    shutil.rmtree(source / ".insight/site/images")
+    assert isinstance(run("apply", "--no-build").exception, Refused)
