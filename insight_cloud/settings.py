@@ -36,6 +36,7 @@ __all__ = [
     "ClientSettings",
     "EdgeSettings",
     "NotifySettings",
+    "PrivacyLevel",
     "ProjectSettings",
     "ServerSettings",
     "Settings",
@@ -73,6 +74,10 @@ WELL_KNOWN: Mapping[str, tuple[str, str]] = {
     "OTEL_SERVICE_NAME": ("telemetry", "service_name"),
 }
 """Names that other programs read too, and the field each of them sets."""
+
+
+PrivacyLevel = Literal["counts", "metadata", "findings", "snippets", "source"]
+"""How much about the code leaves a machine; each level includes those before it."""
 
 
 class _Section(BaseModel):
@@ -138,6 +143,8 @@ class AnalysesSettings(_Section):
     """Days for which a short branch or pull request is kept after its last analysis."""
     closed_pull_days: int = Field(default=14, ge=0, le=3650)
     """Days for which a closed pull request is kept."""
+    privacy: PrivacyLevel = "source"
+    """Highest privacy level that a new project accepts; its maintainers can change it."""
 
 
 class WebhooksSettings(_Section):
@@ -177,6 +184,12 @@ class ClientSettings(_Section):
     """Server URL."""
     token: SecretStr | None = None
     """API token."""
+    privacy: PrivacyLevel = "findings"
+    """What leaves this machine about the code at most; `--privacy` goes before it."""
+    privacy_key: SecretStr | None = None
+    """Keys the hashes that leave this machine; without it, the lower levels send none."""
+    hash_paths: bool = False
+    """At the level `metadata`, send hashes in place of the names of folders and files."""
 
 
 class ProjectSettings(_Section):

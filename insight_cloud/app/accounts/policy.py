@@ -75,6 +75,7 @@ OPERATIONS: dict[str, Operation] = {
     "list_project_tokens": "manage",
     "revoke_project_token": "manage",
     "upload_analysis": "upload",
+    "upload_counts": "upload",
     "list_analyses": "read",
     "get_analysis": "read",
     "list_issues": "read",

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from insight_cloud.app import api
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.identify import InCaller
-from insight_cloud.app.analyses import branches, receive, service
+from insight_cloud.app.analyses import branches, receive, service, snapshots
 from insight_cloud.app.analyses.models import (
     AnalysisDetail,
     AnalysisPage,
@@ -20,6 +20,7 @@ from insight_cloud.app.analyses.models import (
     Upload,
 )
 from insight_cloud.app.gates.routes import PullRequest
+from insight_cloud.app.privacy.schemas import COUNTS
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.routes import Slug
 from insight_cloud.app.sarif import codeclimate
@@ -109,6 +110,34 @@ def _refuse_mislabelled(request: Request, body: bytes) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/sarif+json" and codeclimate.is_report(body):
         raise Invalid("the body is an array, and no SARIF log: send it as application/json")
+
+
+@router.post(
+    "/projects/{project}/snapshots",
+    operation_id="upload_counts",
+    status_code=201,
+    response_model=Submission,
+    responses=api.problems(400, 401, 403, 404, 409, 413, 422)
+    | {200: {"model": Submission, "description": "Nothing has changed since"}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "Numbers, and nothing else about the code.",
+            "content": {"application/json": {"schema": COUNTS}},
+        }
+    },
+)
+async def upload_counts(
+    request: Request, context: api.InContext, caller: InCaller, project: Slug
+) -> Response:
+    """Take the counts of a branch in, from somebody who sends nothing else about the code.
+
+    Whatever is no count is refused with its JSON pointer, whatever the project would take.
+    """
+    accounts.require(caller, "ingest")
+    body = await request.body()
+    submission = await snapshots.ingest(context, caller, project, body)
+    return api.reply(request, submission, status=200 if submission.repeated else 201)
 
 
 @router.get(

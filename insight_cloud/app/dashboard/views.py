@@ -203,6 +203,7 @@ class ProjectHead:
     branches: tuple[Branch, ...] = ()
     may_manage: bool = False
     branch_query: str = ""
+    counts_only: bool = False
 
     @property
     def href(self) -> str:
@@ -534,6 +535,7 @@ class IssuePage(_Form):
     related: tuple[Place, ...]
     flow: tuple[Place, ...]
     tracked_by: str
+    code: tuple[tuple[int, str], ...] = ()
     in_source: bool = False
     judgement: Decision | None = None
     suppression: Decision | None = None
@@ -675,6 +677,7 @@ class ProjectSettings(_Form):
     categories: tuple[Option, ...] = ()
     grades: tuple[str, ...] = ()
     public_badge: bool = False
+    privacy: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
