@@ -36,8 +36,10 @@ __all__ = [
     "ClientSettings",
     "EdgeSettings",
     "NotifySettings",
+    "Preset",
     "PrivacyLevel",
     "ProjectSettings",
+    "QuotasSettings",
     "ServerSettings",
     "Settings",
     "StorageSettings",
@@ -78,6 +80,10 @@ WELL_KNOWN: Mapping[str, tuple[str, str]] = {
 
 PrivacyLevel = Literal["counts", "metadata", "findings", "snippets", "source"]
 """How much about the code leaves a machine; each level includes those before it."""
+
+
+Preset = Literal["free", "pro", "team", "unlimited"]
+"""A named set of quotas."""
 
 
 class _Section(BaseModel):
@@ -147,6 +153,25 @@ class AnalysesSettings(_Section):
     """Highest privacy level that a new project accepts; its maintainers can change it."""
 
 
+class QuotasSettings(_Section):
+    """How much a project and a user may use; analyses on the server are `ratelimit.analysis`.
+
+    The presets, as uploads of a project in 30 days, projects of a user, members of a project:
+    `free` 10, 3, 1; `pro` 100, 10, 1; `team` 500, 50, 10; `unlimited` none of them.
+    """
+
+    preset: Preset = "unlimited"
+    """The set to begin with; what is set below goes before it."""
+    uploads_per_day: int = Field(default=1_000, ge=1, le=1_000_000)
+    """Uploads of a project in any 24 hours."""
+    uploads_per_month: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Uploads of a project in any 30 days."""
+    projects: int | None = Field(default=None, ge=1, le=100_000)
+    """Projects that one user may maintain; administrators have no limit."""
+    members: int | None = Field(default=None, ge=1, le=1_000)
+    """Members of a project."""
+
+
 class WebhooksSettings(_Section):
     """Webhooks of projects: what they may reach, how long they may take."""
 
@@ -205,6 +230,7 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     accounts: AccountsSettings = AccountsSettings()
     analyses: AnalysesSettings = AnalysesSettings()
+    quotas: QuotasSettings = QuotasSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()

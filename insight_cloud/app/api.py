@@ -235,9 +235,10 @@ def _problem(
 
 async def _on_insight_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, InsightError)  # noqa: S101 - registered for this class
-    headers = {}
+    headers: dict[str, str] = {}
     if isinstance(error, RateLimited | Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    headers |= getattr(error, "headers", {})
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     faults = error.problems if isinstance(error, Invalid) else ()

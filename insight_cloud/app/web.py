@@ -28,6 +28,8 @@ from insight_cloud.app.gates import routes as gates
 from insight_cloud.app.issues import routes as issues
 from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
+from insight_cloud.app.quotas import routes as quotas
+from insight_cloud.app.quotas import service as quotas_service
 from insight_cloud.app.triage import routes as triage
 from insight_cloud.app.triage import service as triage_service
 from insight_cloud.app.webhooks import routes as webhooks
@@ -69,6 +71,7 @@ _FEATURES = (
     accounts,
     administration,
     projects,
+    quotas,
     analyses,
     issues,
     triage,
@@ -249,6 +252,7 @@ async def _clean_for_ever(context: api.Context, observation: Observation) -> Non
             ended = await triage_service.expire(context)
             await audit.clean(context)
             await webhooks_service.clean(context)
+            await quotas_service.clean(context)
             removed = await retention.apply(context)
             if removed.issues or removed.branches:
                 log.info("analyses.retention: %s", removed)

@@ -59,6 +59,8 @@ PAGES = {
     "users": "/operator/users",
     "tokens": "/operator/tokens",
     "audit": "/operator/audit",
+    "usage": "/usage",
+    "usage-all": "/operator/usage",
     "pulls": "/projects/payments/pulls",
     "pulls-none": "/projects/infra/pulls",
     "pull": "/projects/payments/pulls/17",

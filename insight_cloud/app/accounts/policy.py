@@ -63,6 +63,8 @@ OPERATIONS: dict[str, Operation] = {
     "list_all_tokens": "administer",
     "revoke_any_token": "administer",
     "list_audit_log": "administer",
+    "get_usage": "list",
+    "get_usage_of_all": "administer",
     "list_projects": "list",
     "get_overview": "list",
     "create_project": "create",

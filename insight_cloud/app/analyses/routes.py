@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from insight_cloud.app import api
+from insight_cloud.app import api, quotas
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.identify import InCaller
 from insight_cloud.app.analyses import branches, receive, service, snapshots
@@ -101,8 +101,23 @@ async def upload_analysis(
         pr=pr,
         lines=lines,
     )
-    submission = await service.ingest(context, caller, project, upload, body)
-    return api.reply(request, submission, status=200 if submission.repeated else 201)
+    # Who may not upload here must not use up what belongs to others, not even for a moment.
+    await projects.level_of_uploads(context, caller, project)
+    async with quotas.uploading(context, project) as taken:
+        submission = await service.ingest(context, caller, project, upload, body)
+    return await _counted(request, context, submission, taken)
+
+
+async def _counted(
+    request: Request, context: api.Context, submission: Submission, taken: quotas.Taken | None
+) -> Response:
+    """The answer to an upload; one that changed nothing is not counted."""
+    response = api.reply(request, submission, status=200 if submission.repeated else 201)
+    if taken is not None and submission.repeated:
+        await quotas.refund(context, taken)
+    elif taken is not None:
+        taken.tell(response)
+    return response
 
 
 def _refuse_mislabelled(request: Request, body: bytes) -> None:
@@ -136,8 +151,10 @@ async def upload_counts(
     """
     accounts.require(caller, "ingest")
     body = await request.body()
-    submission = await snapshots.ingest(context, caller, project, body)
-    return api.reply(request, submission, status=200 if submission.repeated else 201)
+    await projects.level_of_uploads(context, caller, project)
+    async with quotas.uploading(context, project) as taken:
+        submission = await snapshots.ingest(context, caller, project, body)
+    return await _counted(request, context, submission, taken)
 
 
 @router.get(

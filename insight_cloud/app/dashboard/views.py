@@ -10,6 +10,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from insight_cloud.app.accounts.audit import Entry
+from insight_cloud.app.quotas.models import Meter, ProjectUsage, UserUsage
 from insight_cloud.app.sarif.model import SEVERITIES, RunState, Severity
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "IssuePage",
     "IssuesPage",
     "MemberLine",
+    "MeterLine",
     "NewProject",
     "Notice",
     "Option",
@@ -59,6 +61,7 @@ __all__ = [
     "SuppressionsPage",
     "TokenLine",
     "TokensPage",
+    "UsagePage",
     "UserLine",
     "UsersPage",
     "Viewer",
@@ -790,6 +793,27 @@ class TokensPage:
     """Everybody's tokens."""
 
     tokens: tuple[TokenLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterLine:
+    """One limit in words, and what is used of it."""
+
+    title: str
+    about: str
+    meter: Meter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePage:
+    """What is used of the limits: one's own, or everybody's."""
+
+    own: tuple[MeterLine, ...]
+    users: tuple[UserUsage, ...]
+    uploads: tuple[ProjectUsage, ...]
+    preset: str
+    members_limit: int | None
+    of_all: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from insight_cloud.app.api import Context, cursor, position
 from insight_cloud.app.privacy import Level
 from insight_cloud.app.projects import queries
 from insight_cloud.app.projects.models import Member, Project, ProjectPage
+from insight_cloud.app.quotas import limits
+from insight_cloud.app.quotas import service as quotas
 from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
 from insight_cloud.database import Connection
 
@@ -236,7 +238,7 @@ async def put_member(
             raise Missing(f"nobody with the address {email} has an account here")
         member = await queries.find_member(db, project_id=project.number, email=email)
         if member is None:
-            await _refuse_more_members(db, project)
+            await _refuse_more_members(context, db, project)
         elif role != "maintainer":
             await _refuse_last_maintainer(db, caller, project, member)
         await queries.put_member(
@@ -318,6 +320,7 @@ async def _create(context: Context, caller: Caller, *, slug: str, name: str) -> 
     if caller.project_id is not None:
         raise Refused(f"this token is for the project {caller.project!r} only")
     async with context.pool.transaction() as db:
+        await quotas.require_room_for_project(db, context, caller)
         project_id = await queries.add(
             db,
             slug=slug,
@@ -367,9 +370,11 @@ async def _refuse_last_maintainer(
         raise Conflict(f"{project.slug!r} would have no maintainer; make somebody else one first")
 
 
-async def _refuse_more_members(db: Connection, project: Project) -> None:
-    if await queries.count_members(db, project_id=project.number) >= MEMBERS_LIMIT:
-        raise Conflict(f"{project.slug!r} has {MEMBERS_LIMIT} members, which is the limit")
+async def _refuse_more_members(context: Context, db: Connection, project: Project) -> None:
+    wanted = limits.of(context.settings.quotas, context.limits.policies["analysis"]).members
+    most = min(wanted or MEMBERS_LIMIT, MEMBERS_LIMIT)
+    if await queries.count_members(db, project_id=project.number) >= most:
+        raise Conflict(f"the members of {project.slug!r} are {most} already, which is the limit")
 
 
 def _address(email: str) -> str:

@@ -15,9 +15,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", tags=["usage"])
 
 
-@router.get(
-    "/usage", operation_id="get_usage", response_model=Usage, responses=problems(401, 403)
-)
+@router.get("/usage", operation_id="get_usage", response_model=Usage, responses=problems(401, 403))
 async def get_usage(request: Request, context: InContext, caller: InCaller) -> Response:
     """Say what the caller uses of its limits, and the uploads of the projects that it sees."""
     return reply(request, await service.usage(context, caller))

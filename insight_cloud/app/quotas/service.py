@@ -196,7 +196,7 @@ def _seconds(frees: datetime | None, span: timedelta, now: datetime) -> int:
 def _words(span: timedelta) -> str:
     seconds = int(span.total_seconds())
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size or seconds == size * 24 == 86_400:
+        if seconds >= 2 * size:
             return f"{math.ceil(seconds / size)} {unit}"
     return f"{seconds} seconds"
 

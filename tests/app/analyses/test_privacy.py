@@ -16,7 +16,7 @@ from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.privacy import LEVELS, Level
 from insight_cloud.app.projects import service as projects
 from insight_cloud.ratelimit import RateLimitSettings
-from insight_cloud.settings import AnalysesSettings, Settings
+from insight_cloud.settings import AnalysesSettings, QuotasSettings, Settings
 from tests.app.analyses.conftest import Site, finding, run
 from tests.app.privacy.bodies import MORE, TOKEN, body, with_more
 
@@ -187,3 +187,34 @@ async def test_counts_and_findings_do_not_mix(api: Api) -> None:
     assert (back.analysis.new, back.analysis.open) == (1, 1)
     again = await site.analyse(run(), branch="main")
     assert (again.analysis.fixed, again.analysis.open) == (1, 0)
+
+
+# -- quotas ------------------------------------------------------------------------------------
+
+
+async def test_an_upload_is_counted_unless_it_is_refused_or_repeated(api: Api) -> None:
+    settings = Settings(ratelimit=AMPLE).model_copy(
+        update={"quotas": QuotasSettings(uploads_per_day=2)}
+    )
+    api.site.context = replace(api.site.context, settings=settings)
+    api.http._transport.app.state.context = api.site.context  # type: ignore[attr-defined]
+    refused = await api.send({"version": "1.0.0", "runs": []})
+    assert refused.status_code == 422
+    first = await api.send(body("findings"), commit="a")
+    assert '"uploads-day";q=2;w=86400' in first.headers.get_list("ratelimit-policy")
+    assert '"uploads-day";r=1;t=86400' in first.headers.get_list("ratelimit") or (
+        '"uploads-day";r=1' in first.headers.get_list("ratelimit")
+    )
+    again = await api.send(body("findings"), commit="a")
+    assert again.status_code == 200
+    second = await api.send(counts({"high": 1}, commit="b" * 40, branch="other"), counts=True)
+    assert second.status_code == 201
+    third = await api.send(body("findings"), commit="c")
+    assert third.status_code == 429
+    assert third.json()["title"] == "Quota exceeded"
+    assert 0 < int(third.headers["retry-after"]) <= 86400
+    assert any('"uploads-day";r=0' in line for line in third.headers.get_list("ratelimit"))
+    usage = (await api.http.get("/api/v1/usage")).json()
+    assert usage["uploads"][0]["day"] == {
+        "used": 2, "limit": 2, "window_seconds": 86400, "next_seconds": 0,
+    }  # fmt: skip

@@ -358,7 +358,7 @@ def _flow() -> tuple[str, Finding]:
             snippet=Snippet(
                 line=117,
                 text=f"def find(name):\n    rows = execute('select ' + name)  # {EVIL}\n"
-                 f"    return rows[{'0' * 150}]",
+                f"    return rows[{'0' * 150}]",
             ),
         ),
     )
