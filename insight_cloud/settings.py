@@ -11,8 +11,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from insight_cloud.assets.settings import AssetsSettings
 from insight_cloud.backup.settings import BackupSettings
@@ -36,6 +37,7 @@ __all__ = [
     "ClientSettings",
     "EdgeSettings",
     "NotifySettings",
+    "OidcSettings",
     "Preset",
     "PrivacyLevel",
     "ProjectSettings",
@@ -128,6 +130,40 @@ class AccountsSettings(_Section):
     """Minutes for which an access token of the API is valid."""
     refresh_days: int = Field(default=30, ge=1, le=365)
     """Days for which a refresh token is valid; each use replaces it."""
+
+
+class OidcSettings(_Section):
+    """Sign-in by another service that speaks OpenID Connect; passwords work beside it."""
+
+    issuer: str | None = None
+    """The provider's address, exactly as it calls itself; https, except on this machine."""
+    client_id: str | None = None
+    """What the provider calls this service."""
+    client_secret: SecretStr | None = None
+    """What this service proves itself by at the provider."""
+    name: str = Field(default="single sign-on", min_length=1, max_length=60)
+    """How the provider is called on the page that signs in."""
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    """What the provider is asked for; `openid` and `email` are needed."""
+    allowed_domains: tuple[str, ...] = ()
+    """Domains of the addresses that may come this way; without it, all that are verified."""
+    create_accounts: bool = True
+    """Whether somebody who has no account gets one; otherwise an administrator adds people."""
+    timeout_seconds: float = Field(default=10, gt=0, le=60)
+    """Seconds for each answer of the provider."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> OidcSettings:
+        told = (self.issuer, self.client_id, self.client_secret)
+        if any(told) and not all(told):
+            raise ValueError("issuer, client_id and client_secret belong together")
+        address = urlsplit(self.issuer or "https://unset.invalid")
+        here = address.scheme == "http" and address.hostname in {"127.0.0.1", "::1", "localhost"}
+        if not address.hostname or not (address.scheme == "https" or here):
+            raise ValueError("the issuer must begin with https://")
+        if not {"openid", "email"} <= set(self.scopes):
+            raise ValueError("the scopes must hold openid and email")
+        return self
 
 
 class AnalysesSettings(_Section):
@@ -229,6 +265,7 @@ class Settings(_Section):
 
     server: ServerSettings = ServerSettings()
     accounts: AccountsSettings = AccountsSettings()
+    oidc: OidcSettings = OidcSettings()
     analyses: AnalysesSettings = AnalysesSettings()
     quotas: QuotasSettings = QuotasSettings()
     webhooks: WebhooksSettings = WebhooksSettings()

@@ -16,7 +16,7 @@ from typing_extensions import override
 from insight_cloud import __version__, headers, ratelimit, telemetry, wiring
 from insight_cloud.app import api
 from insight_cloud.app.accounts import admin_routes as administration
-from insight_cloud.app.accounts import audit
+from insight_cloud.app.accounts import audit, oidc, recovery
 from insight_cloud.app.accounts import routes as accounts
 from insight_cloud.app.accounts import service as accounts_service
 from insight_cloud.app.admission import Admission, Identify
@@ -65,6 +65,8 @@ _HEALTH: dict[str, Any] = {
     }
 }
 _CLEAN_EVERY_SECONDS = 3600
+_LETTERS_SECONDS = 5
+"""For letters that are on their way when the service ends."""
 _TELL_EVERY_SECONDS = 2
 
 _FEATURES = (
@@ -116,6 +118,9 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
                 asyncio.create_task(_tell_for_ever(context())),
             ]
             yield
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LETTERS_SECONDS):
+                    await recovery.settled()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,6 +138,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.observation = observation
+    app.state.provider = oidc.provider(settings.oidc, settings.server.url)
     api.install(app, error_page=dashboard.error_page, also=_HEALTH)
     for feature in _FEATURES:
         app.include_router(feature.router)

@@ -77,7 +77,12 @@ PAGES = {
     "operator": "/operator?period=5m",
     "not-found": "/projects/no-such-project",
 }
-PUBLIC = {"sign-in": "/sign-in", "register": "/register"}
+PUBLIC = {
+    "sign-in": "/sign-in",
+    "register": "/register",
+    "forgot": "/forgot",
+    "verify": "/verify/inl_x",
+}
 
 
 def address(town: Town, path: str) -> str:

@@ -53,6 +53,8 @@ OPERATIONS: dict[str, Operation] = {
     "create_session_tokens": "anybody",
     "refresh": "anybody",
     "logout": "anybody",
+    "ask_for_password": "anybody",
+    "verify_email": "anybody",
     "get_health": "anybody",
     "me": "signed in",
     "list_tokens": "person",

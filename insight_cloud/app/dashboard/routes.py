@@ -14,6 +14,7 @@ from insight_cloud.app.dashboard import (
     operator_pages,
     project_pages,
     pull_pages,
+    recovery_pages,
     usage_pages,
     webhook_pages,
 )
@@ -31,6 +32,7 @@ _PAGES = (
     account_pages,
     operator_pages,
     admin_pages,
+    recovery_pages,
     usage_pages,
 )
 for _page in _PAGES:

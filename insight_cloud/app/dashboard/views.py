@@ -10,6 +10,7 @@ from typing import Literal
 from markupsafe import Markup
 
 from insight_cloud.app.accounts.audit import Entry
+from insight_cloud.app.accounts.models import Purpose
 from insight_cloud.app.quotas.models import Meter, ProjectUsage, UserUsage
 from insight_cloud.app.sarif.model import SEVERITIES, RunState, Severity
 
@@ -31,6 +32,7 @@ __all__ = [
     "FailurePage",
     "Field",
     "Filters",
+    "Forgot",
     "Frame",
     "GateLine",
     "GateView",
@@ -64,6 +66,7 @@ __all__ = [
     "UsagePage",
     "UserLine",
     "UsersPage",
+    "Verify",
     "Viewer",
     "WarningLine",
     "WebhookLine",
@@ -684,6 +687,21 @@ class ProjectSettings(_Form):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgot(_Form):
+    """The form of who forgot a password; `asked` once it was sent."""
+
+    sends_mail: bool
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """The button that confirms an address."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account(_Form):
     """The viewer's own tokens and sessions. `new_token` is shown this one time."""
 
@@ -692,6 +710,8 @@ class Account(_Form):
     sessions: tuple[SessionLine, ...]
     server_url: str
     new_token: str = ""
+    is_verified: bool = True
+    sends_mail: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -701,9 +721,10 @@ class NewProject(_Form):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn(_Form):
-    """The form that signs in, and where to go then."""
+    """The form that signs in, where to go then, and by which other service (if any)."""
 
     next: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -716,7 +737,7 @@ class Welcome(_Form):
     """What a one-time link opens: the first administrator, or a new password."""
 
     token: str
-    purpose: Literal["first-admin", "password"]
+    purpose: Purpose
     email: str = ""
 
 
@@ -786,6 +807,7 @@ class UsersPage(_Form):
 
     users: tuple[UserLine, ...]
     link: str = ""
+    link_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
