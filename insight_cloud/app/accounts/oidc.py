@@ -142,7 +142,7 @@ async def _account(db: Connection, context: Context, identity: Identity) -> Acco
     account = await queries.find_account(db, email)
     if account is None:
         account = await _joined(db, context, identity, email)
-    elif account.password_hash and account.verified_at is None:
+    elif account.verified_at is None:
         # Whoever registered it may be somebody else, waiting for its owner to come.
         raise Refused(
             "there is an account with your address, and nobody has shown that it is theirs; sign "

@@ -115,7 +115,14 @@ async def list_users(db: Statements) -> list[User]:
 
 
 async def add_user(
-    db: Statements, *, email: str, name: str, password_hash: str, is_admin: bool, now: datetime
+    db: Statements,
+    *,
+    email: str,
+    name: str,
+    password_hash: str,
+    is_admin: bool,
+    is_verified: bool,
+    now: datetime,
 ) -> Account | None:
     """Add a user; None when the address is taken."""
     return await db.fetch_maybe(
@@ -125,6 +132,7 @@ async def add_user(
         name=name,
         password_hash=password_hash,
         is_admin=is_admin,
+        is_verified=is_verified,
         now=now,
     )
 

@@ -29,8 +29,9 @@ select public_id as id, email, name, is_admin, created_at, disabled_at, verified
 from users order by lower(email);
 
 -- name: add_user
-insert into users (email, name, password_hash, is_admin, created_at)
-values (%(email)s, %(name)s, %(password_hash)s, %(is_admin)s, %(now)s)
+insert into users (email, name, password_hash, is_admin, created_at, verified_at)
+values (%(email)s, %(name)s, %(password_hash)s, %(is_admin)s, %(now)s,
+    case when %(is_verified)s then %(now)s end)
 on conflict do nothing
 returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at, verified_at;
 

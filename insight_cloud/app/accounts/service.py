@@ -185,6 +185,8 @@ async def add_user(
             name=name,
             password_hash=password_hash,
             is_admin=is_admin,
+            # Who registers says only so; an administrator and the operator vouch for whom they add.
+            is_verified=not isinstance(by, str),
             now=context.now(),
         )
         detail = "administrator" if is_admin else ""
@@ -203,7 +205,13 @@ async def invite(context: Context, caller: Caller, *, email: str, name: str) -> 
     text, now = secret.make("link"), context.now()
     async with context.pool.transaction() as db:
         account = await _add(
-            db, email=email, name=name, password_hash=_NO_PASSWORD, is_admin=False, now=now
+            db,
+            email=email,
+            name=name,
+            password_hash=_NO_PASSWORD,
+            is_admin=False,
+            is_verified=True,
+            now=now,
         )
         await queries.replace_link(
             db,
@@ -231,6 +239,7 @@ async def add_without_password(
         name=name,
         password_hash=_NO_PASSWORD,
         is_admin=False,
+        is_verified=True,
         now=context.now(),
     )
 
@@ -888,6 +897,7 @@ async def _first_admin(
         name=name,
         password_hash=password_hash,
         is_admin=True,
+        is_verified=True,
         now=context.now(),
     )
 

@@ -187,7 +187,7 @@ async def test_a_letter_that_cannot_be_sent_is_logged_without_its_link(
 
 
 async def test_an_address_is_confirmed_by_a_button_and_once(house: Post, mail: MailServer) -> None:
-    await house.user("ada")
+    await accounts.register(house.context, email="ada@example.com", name="Ada", password=PASSWORD)
     session = await house.session("ada")
     cookies = {COOKIE: session.secret}
     house.http.cookies.update(cookies)
