@@ -11,8 +11,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from insight_cloud.assets.settings import AssetsSettings
 from insight_cloud.backup.settings import BackupSettings
@@ -36,7 +37,11 @@ __all__ = [
     "ClientSettings",
     "EdgeSettings",
     "NotifySettings",
+    "OidcSettings",
+    "Preset",
+    "PrivacyLevel",
     "ProjectSettings",
+    "QuotasSettings",
     "ServerSettings",
     "Settings",
     "StorageSettings",
@@ -74,6 +79,14 @@ WELL_KNOWN: Mapping[str, tuple[str, str]] = {
     "OTEL_SERVICE_NAME": ("telemetry", "service_name"),
 }
 """Names that other programs read too, and the field each of them sets."""
+
+
+PrivacyLevel = Literal["counts", "metadata", "findings", "snippets", "source"]
+"""How much about the code leaves a machine; each level includes those before it."""
+
+
+Preset = Literal["free", "pro", "team", "unlimited"]
+"""A named set of quotas."""
 
 
 class _Section(BaseModel):
@@ -120,6 +133,40 @@ class AccountsSettings(_Section):
     """Days for which a refresh token is valid; each use replaces it."""
 
 
+class OidcSettings(_Section):
+    """Sign-in by another service that speaks OpenID Connect; passwords work beside it."""
+
+    issuer: str | None = None
+    """The provider's address, exactly as it calls itself; https, except on this machine."""
+    client_id: str | None = None
+    """What the provider calls this service."""
+    client_secret: SecretStr | None = None
+    """What this service proves itself by at the provider."""
+    name: str = Field(default="single sign-on", min_length=1, max_length=60)
+    """How the provider is called on the page that signs in."""
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    """What the provider is asked for; `openid` and `email` are needed."""
+    allowed_domains: tuple[str, ...] = ()
+    """Domains of the addresses that may come this way; without it, all that are verified."""
+    create_accounts: bool = True
+    """Whether somebody who has no account gets one; otherwise an administrator adds people."""
+    timeout_seconds: float = Field(default=10, gt=0, le=60)
+    """Seconds for each answer of the provider."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> OidcSettings:
+        told = (self.issuer, self.client_id, self.client_secret)
+        if any(told) and not all(told):
+            raise ValueError("issuer, client_id and client_secret belong together")
+        address = urlsplit(self.issuer or "https://unset.invalid")
+        here = address.scheme == "http" and address.hostname in {"127.0.0.1", "::1", "localhost"}
+        if not address.hostname or not (address.scheme == "https" or here):
+            raise ValueError("the issuer must begin with https://")
+        if not {"openid", "email"} <= set(self.scopes):
+            raise ValueError("the scopes must hold openid and email")
+        return self
+
+
 class AnalysesSettings(_Section):
     """Uploads of findings: how large they may be."""
 
@@ -139,6 +186,27 @@ class AnalysesSettings(_Section):
     """Days for which a short branch or pull request is kept after its last analysis."""
     closed_pull_days: int = Field(default=14, ge=0, le=3650)
     """Days for which a closed pull request is kept."""
+    privacy: PrivacyLevel = "source"
+    """Highest privacy level that a new project accepts; its maintainers can change it."""
+
+
+class QuotasSettings(_Section):
+    """How much a project and a user may use; analyses on the server are `ratelimit.analysis`.
+
+    The presets, as uploads of a project in 30 days, projects of a user, members of a project:
+    `free` 10, 3, 1; `pro` 100, 10, 1; `team` 500, 50, 10; `unlimited` none of them.
+    """
+
+    preset: Preset = "unlimited"
+    """The set to begin with; what is set below goes before it."""
+    uploads_per_day: int = Field(default=1_000, ge=1, le=1_000_000)
+    """Uploads of a project in any 24 hours."""
+    uploads_per_month: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Uploads of a project in any 30 days."""
+    projects: int | None = Field(default=None, ge=1, le=100_000)
+    """Projects that one user may maintain; administrators have no limit."""
+    members: int | None = Field(default=None, ge=1, le=1_000)
+    """Members of a project."""
 
 
 class WebhooksSettings(_Section):
@@ -178,6 +246,12 @@ class ClientSettings(_Section):
     """Server URL."""
     token: SecretStr | None = None
     """API token."""
+    privacy: PrivacyLevel = "findings"
+    """What leaves this machine about the code at most; `--privacy` goes before it."""
+    privacy_key: SecretStr | None = None
+    """Keys the hashes that leave this machine; without it, the lower levels send none."""
+    hash_paths: bool = False
+    """At the level `metadata`, send hashes in place of the names of folders and files."""
 
 
 class ProjectSettings(_Section):
@@ -192,7 +266,9 @@ class Settings(_Section):
 
     server: ServerSettings = ServerSettings()
     accounts: AccountsSettings = AccountsSettings()
+    oidc: OidcSettings = OidcSettings()
     analyses: AnalysesSettings = AnalysesSettings()
+    quotas: QuotasSettings = QuotasSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()

@@ -44,6 +44,7 @@ __all__ = [
     "image_endpoint",
     "limit_store",
     "limits",
+    "mail",
     "notifier",
     "opened",
     "server_uid",
@@ -459,6 +460,12 @@ def channels(settings: Settings) -> list[tuple[Channel, Severity]]:
         names.add(service.name)
         found.append((service, notify.apprise_minimum))
     return found
+
+
+def mail(settings: Settings) -> Mail | None:
+    """Return what writes to people, if a mail server is set."""
+    host = settings.notify.smtp_host
+    return None if host is None else _mail(settings, host)
 
 
 def _mail(settings: Settings, host: str) -> Mail:

@@ -29,9 +29,12 @@ __all__ = ["Admission", "Identify"]
 _KNOWN = 10_000
 
 _SIGNING_IN = frozenset({"/sign-in", "/api/v1/auth/token"})
-_JOINING = frozenset({"/register", "/api/v1/auth/register"})
-_JOINING_BY_LINK = "/welcome/"
-_COSTLY = frozenset({"/api/v1/tokens", "/settings/tokens"})
+_JOINING = frozenset(
+    {"/register", "/api/v1/auth/register", "/forgot", "/api/v1/auth/password-reset"}
+)
+_JOINING_BY_LINK = ("/welcome/", "/verify/")
+_COSTLY = frozenset({"/api/v1/tokens", "/settings/tokens", "/settings/verify"})
+_ELSEWHERE = "/sign-in/oidc"
 _FREE = frozenset({"/api/health"})
 """Of the API's paths, those that are asked by machines every few seconds."""
 
@@ -84,6 +87,9 @@ class Admission:
         path: str = scope["path"]
         is_api = path.startswith("/api/")
         writes = scope.get("method") == "POST"
+        if path.startswith(_ELSEWHERE):
+            # Each one leaves a row, or asks the other service.
+            return ((self._api, self._addresses(scope)),)
         if not writes and (not is_api or path in _FREE):
             return ()
         pairs: list[Pair] = []

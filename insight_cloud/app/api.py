@@ -21,6 +21,7 @@ from fastapi.requests import HTTPConnection
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from insight_cloud import wiring
 from insight_cloud.cache import Cache
 from insight_cloud.core.asgi import App, Message, Receive, Scope, Send, header, send_problem
 from insight_cloud.core.errors import (
@@ -35,6 +36,7 @@ from insight_cloud.core.errors import (
     Unavailable,
 )
 from insight_cloud.core.turns import Turns
+from insight_cloud.notify import Mail
 from insight_cloud.wiring import Limits
 
 if TYPE_CHECKING:
@@ -84,6 +86,8 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     uploads: Turns = field(default_factory=lambda: _uploads(2))
     """Uploads compete with pages for the processor and for connections: a few at a time."""
+    mail: Mail | None = None
+    """Who writes to people; None where no mail server is set."""
 
     @classmethod
     def of(cls, components: Components, settings: Settings) -> Context:
@@ -94,6 +98,7 @@ class Context:
             cache=components.cache,
             limits=components.limits,
             uploads=_uploads(settings.analyses.at_once),
+            mail=wiring.mail(settings),
         )
 
 
@@ -235,9 +240,10 @@ def _problem(
 
 async def _on_insight_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, InsightError)  # noqa: S101 - registered for this class
-    headers = {}
+    headers: dict[str, str] = {}
     if isinstance(error, RateLimited | Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    headers |= getattr(error, "headers", {})
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     faults = error.problems if isinstance(error, Invalid) else ()

@@ -32,6 +32,9 @@ from insight_cloud.settings import Settings
 __all__ = ["Client", "Credentials", "Uploaded"]
 
 _TRIES = 3
+_NAMED = 10
+"""Faults of a request that are named in an error; the rest is counted."""
+
 _ERRORS: dict[int, type[InsightError]] = {
     401: Unauthenticated,
     403: Refused,
@@ -174,8 +177,9 @@ class Client:
         base_commit: str = "",
         pr: int | None = None,
         lines: int | None = None,
+        media_type: str = "application/sarif+json",
     ) -> Uploaded:
-        """Send a SARIF log; the server creates the project when it is new."""
+        """Send a log; the server creates the project when it is new."""
         body = await asyncio.to_thread(zstandard.ZstdCompressor(level=9).compress, log)
         parameters = {
             "branch": branch,
@@ -190,17 +194,23 @@ class Client:
             "POST",
             f"/api/v1/projects/{project}/analyses",
             content=body,
-            headers={"content-encoding": "zstd", "content-type": "application/sarif+json"},
+            headers={"content-encoding": "zstd", "content-type": media_type},
             params={name: value for name, value in parameters.items() if value not in {None, ""}},
         )
-        analysis = answer["analysis"]
-        counts = ("new", "fixed", "reopened", "unchanged", "open", "complete", "warnings_total")
-        return Uploaded(
-            url=answer["url"],
-            repeated=answer["repeated"],
-            verdict=analysis["verdict"],
-            **{name: analysis[name] for name in counts},
+        return _uploaded(answer)
+
+    async def upload_counts(self, body: bytes, *, project: str) -> Uploaded:
+        """Send numbers and nothing else; the server creates the project when it is new.
+
+        Not compressed: whoever watches the line can see that it is nothing but numbers.
+        """
+        answer = await self.call(
+            "POST",
+            f"/api/v1/projects/{project}/snapshots",
+            content=body,
+            headers={"content-type": "application/json"},
         )
+        return _uploaded(answer)
 
     async def download(self, path: str, parameters: dict[str, Any]) -> AsyncIterator[bytes]:
         """Yield the parts of a long answer as they come.
@@ -243,6 +253,17 @@ class Client:
         return msgspec.json.decode(answer.content) if answer.content else None
 
 
+def _uploaded(answer: Any) -> Uploaded:
+    analysis = answer["analysis"]
+    counts = ("new", "fixed", "reopened", "unchanged", "open", "complete", "warnings_total")
+    return Uploaded(
+        url=answer["url"],
+        repeated=answer["repeated"],
+        verdict=analysis["verdict"],
+        **{name: analysis[name] for name in counts},
+    )
+
+
 def server_url(text: str) -> str:
     """Return `text` as a server's URL without a slash at the end.
 
@@ -260,7 +281,10 @@ def _failure(answer: httpx.Response, server: str) -> InsightError:
         problem = msgspec.json.decode(answer.content, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem(detail=f"{server} answered {answer.status_code} {answer.reason_phrase}")
-    message = "; ".join([problem.detail, *(f"{e.pointer}: {e.detail}" for e in problem.errors)])
+    named = [f"{e.pointer}: {e.detail}" for e in problem.errors[:_NAMED]]
+    if len(problem.errors) > _NAMED:
+        named.append(f"and {len(problem.errors) - _NAMED} more")
+    message = "; ".join([problem.detail, *named])
     retry_after = answer.headers.get("retry-after", "")
     wait = float(retry_after) if retry_after.isdecimal() else 1.0
     if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:

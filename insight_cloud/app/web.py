@@ -16,7 +16,7 @@ from typing_extensions import override
 from insight_cloud import __version__, headers, ratelimit, telemetry, wiring
 from insight_cloud.app import api
 from insight_cloud.app.accounts import admin_routes as administration
-from insight_cloud.app.accounts import audit
+from insight_cloud.app.accounts import audit, oidc, recovery
 from insight_cloud.app.accounts import routes as accounts
 from insight_cloud.app.accounts import service as accounts_service
 from insight_cloud.app.admission import Admission, Identify
@@ -28,6 +28,8 @@ from insight_cloud.app.gates import routes as gates
 from insight_cloud.app.issues import routes as issues
 from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
+from insight_cloud.app.quotas import routes as quotas
+from insight_cloud.app.quotas import service as quotas_service
 from insight_cloud.app.triage import routes as triage
 from insight_cloud.app.triage import service as triage_service
 from insight_cloud.app.webhooks import routes as webhooks
@@ -63,12 +65,15 @@ _HEALTH: dict[str, Any] = {
     }
 }
 _CLEAN_EVERY_SECONDS = 3600
+_LETTERS_SECONDS = 5
+"""For letters that are on their way when the service ends."""
 _TELL_EVERY_SECONDS = 2
 
 _FEATURES = (
     accounts,
     administration,
     projects,
+    quotas,
     analyses,
     issues,
     triage,
@@ -113,6 +118,9 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
                 asyncio.create_task(_tell_for_ever(context())),
             ]
             yield
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LETTERS_SECONDS):
+                    await recovery.settled()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -130,6 +138,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.observation = observation
+    app.state.provider = oidc.provider(settings.oidc, settings.server.url)
     api.install(app, error_page=dashboard.error_page, also=_HEALTH)
     for feature in _FEATURES:
         app.include_router(feature.router)
@@ -249,6 +258,7 @@ async def _clean_for_ever(context: api.Context, observation: Observation) -> Non
             ended = await triage_service.expire(context)
             await audit.clean(context)
             await webhooks_service.clean(context)
+            await quotas_service.clean(context)
             removed = await retention.apply(context)
             if removed.issues or removed.branches:
                 log.info("analyses.retention: %s", removed)

@@ -27,6 +27,7 @@ class Checkout:
     project: str
     branch: str | None
     commit: str
+    remote: str = ""
 
 
 async def describe(
@@ -37,17 +38,17 @@ async def describe(
     commit: str | None = None,
 ) -> Checkout:
     """Complete what is given: the project from settings, remote or folder, the rest from Git."""
+    remote = await _git(folder, "remote", "get-url", "origin")
     if project is None:
         project = settings.load().project.slug
     if project is None:
-        remote = await _git(folder, "remote", "get-url", "origin")
         top = await _git(folder, "rev-parse", "--show-toplevel") or os.path.abspath(folder)  # noqa: ASYNC240, PTH100 - no I/O
         project = slug(remote or top)
     if branch is None:
         branch = await _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD")
     if commit is None:
         commit = await _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
-    return Checkout(project, branch or None, commit or "")
+    return Checkout(project, branch or None, commit or "", remote or "")
 
 
 async def merge_base(folder: Path, base: str | None) -> str:

@@ -13,9 +13,11 @@ import msgspec
 
 from insight_cloud.cli._fail import FailOn, fail_on_option
 from insight_cloud.cli._output import say, statuses
+from insight_cloud.cli._sending import privacy_options
 
 if TYPE_CHECKING:
     from insight_cloud.app.detectors import Detector, Tree
+    from insight_cloud.app.privacy import Level
     from insight_cloud.app.sarif.model import Finding, Run
 
 __all__ = ["Work", "analyzed", "command", "kept_in", "read_log"]
@@ -78,6 +80,7 @@ _UPLOAD_FAILED = 4
 @click.option("--branch", help="Branch of the code.  [default: from Git]")
 @click.option("--commit", help="Commit of the code.  [default: from Git]")
 @click.option("--server", help="Server URL.  [default: the one signed in to]")
+@privacy_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -101,6 +104,8 @@ def command(
     branch: str | None,
     commit: str | None,
     server: str | None,
+    privacy: Level | None,
+    dry_run: bool,
 ) -> None:
     """Find what is wrong with the code in PATH: offline, without an account.
 
@@ -109,6 +114,8 @@ def command(
     """
     before = Before(since, baseline)
     _check_comparison(fail_on, before)
+    if dry_run and (not upload or output is None):
+        raise click.UsageError("--dry-run shows what --upload sends; give --output, too")
     work = Work(_chosen(names), timeout, kept_in(cache_dir, no_cache=no_cache))
     tree, runs = asyncio.run(analyzed(path, work))
     if changed_only:
@@ -128,6 +135,8 @@ def command(
                 server=server,
                 pr=pr,
                 base=base,
+                privacy=privacy,
+                dry_run=dry_run,
             )
         )
     judged = asyncio.run(_judged(tree, runs, work, fail_on, before))
@@ -349,11 +358,12 @@ async def _uploaded(
     server: str | None,
     pr: int | None,
     base: str | None,
+    privacy: Level | None,
+    dry_run: bool,
 ) -> int:
     from insight_cloud import settings
     from insight_cloud.app.client import Client
-    from insight_cloud.app.sarif import write
-    from insight_cloud.cli import _checkout
+    from insight_cloud.cli import _checkout, _sending
     from insight_cloud.cli.upload import describe
     from insight_cloud.core.errors import InsightError
 
@@ -361,22 +371,36 @@ async def _uploaded(
         folder = tree.root
         place = await _checkout.describe(folder, project=project, branch=branch, commit=commit)
         base_commit = await _checkout.merge_base(folder, base) if base or pr else ""
-        async with Client.from_settings(settings.load(), server) as client:
-            uploaded = await client.upload(
-                write.log(runs),
-                project=place.project,
-                branch=place.branch,
-                commit=place.commit,
-                base=base,
-                base_commit=base_commit,
-                pr=pr,
-                lines=await asyncio.to_thread(_lines, tree),
-            )
+        found = settings.load()
+        level = _sending.level_of(found, privacy)
+        body = _sending.made(
+            _with_code(tree, runs) if level in {"snippets", "source"} else runs,
+            "snippets" if level == "source" else level,  # a log holds no more of the code
+            place,
+            found,
+            files=len(tree.files),
+            base=base,
+            base_commit=base_commit,
+            pr=pr,
+            lines=await asyncio.to_thread(_lines, tree),
+        )
+        if dry_run:
+            _sending.printed(body)
+            return 0
+        async with Client.from_settings(found, server) as client:
+            uploaded = await _sending.send(client, body)
     except InsightError as error:
         say(f"insight: not uploaded: {error}")
         return _UPLOAD_FAILED
     say(f"{describe(uploaded)}: {uploaded.url}")
     return 0
+
+
+def _with_code(tree: Tree, runs: list[Run]) -> list[Run]:
+    from insight_cloud.app import privacy
+    from insight_cloud.app.detectors import tokens
+
+    return [privacy.with_snippets(run, tree.root, tokens.find) for run in runs]
 
 
 def _lines(tree: Tree) -> int:

@@ -1,19 +1,25 @@
-"""`insight upload`: send the SARIF logs of any tool."""
+"""`insight upload`: send the logs of any tool."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from insight_cloud.cli import _sending
 from insight_cloud.cli._output import emit, json_option, say, statuses
+from insight_cloud.cli._sending import Body, privacy_options
 
 if TYPE_CHECKING:
     from insight_cloud.app.client import Uploaded
+    from insight_cloud.app.privacy import Level
+    from insight_cloud.app.sarif.model import Run
     from insight_cloud.cli._checkout import Checkout
+    from insight_cloud.settings import Settings
 
 __all__ = ["command", "describe"]
 
@@ -30,6 +36,8 @@ __all__ = ["command", "describe"]
 @click.option("--lines", type=click.IntRange(min=0), help="Lines of code, for the grade.")
 @click.option("--category", default="", help="Keeps several runs of one tool apart.")
 @click.option("--server", help="Server URL.  [default: the one signed in to]")
+@click.option("--as-is", is_flag=True, help="Send files unchanged, or refuse those with more.")
+@privacy_options
 @json_option
 def command(
     files: tuple[Path, ...],
@@ -42,48 +50,86 @@ def command(
     lines: int | None,
     category: str,
     server: str | None,
+    as_is: bool,
+    privacy: Level | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Send FILES, SARIF 2.1.0 logs, one after the other, and say what each of them changed."""
+    """Send FILES, logs of any tool, and say what each of them changed.
+
+    They are SARIF 2.1.0 or Code Climate. Only what the privacy level allows is sent: whatever
+    else a log holds is taken out before. At the level `counts` all files make one upload.
+    """
+    from insight_cloud import settings
     from insight_cloud.cli import _checkout
 
+    found = settings.load()
     place = asyncio.run(_checkout.describe(Path(), project=project, branch=branch, commit=commit))
-    about = {"category": category, "base": base, "pr": pr, "lines": lines}
-    uploads = asyncio.run(_upload(files, place, about, server))
-    results = [
-        {"file": str(file)} | asdict(upload) for file, upload in zip(files, uploads, strict=True)
-    ]
+    base_commit = asyncio.run(_checkout.merge_base(Path(), base)) if base or pr else ""
+    about = {
+        "category": category,
+        "base": base,
+        "base_commit": base_commit,
+        "pr": pr,
+        "lines": lines,
+    }
+    level = _sending.level_of(found, privacy)
+    bodies = _bodies(files, level, place, about, found, as_is=as_is)
+    if dry_run:
+        for _, body in bodies:
+            _sending.printed(body)
+        return
+    uploads = asyncio.run(_sent([body for _, body in bodies], found, server))
+    names = [name for name, _ in bodies]
+    results = [{"file": name} | asdict(upload) for name, upload in zip(names, uploads, strict=True)]
 
     def human() -> None:
-        for file, upload in zip(files, uploads, strict=True):
-            say(f"{file}: {describe(upload)}")
+        for name, upload in zip(names, uploads, strict=True):
+            say(f"{name}: {describe(upload)}")
             click.echo(upload.url)
 
     emit(results, as_json=as_json, human=human)
 
 
-async def _upload(
-    files: tuple[Path, ...], place: Checkout, about: dict[str, Any], server: str | None
-) -> list[Uploaded]:
-    from insight_cloud import settings
-    from insight_cloud.app.client import Client
-    from insight_cloud.cli import _checkout
-
-    base = about["base"]
-    base_commit = await _checkout.merge_base(Path(), base) if base or about["pr"] else ""
-
-    async with Client.from_settings(settings.load(), server) as client:
+def _bodies(
+    files: Sequence[Path],
+    level: Level,
+    place: Checkout,
+    about: dict[str, Any],
+    settings: Settings,
+    *,
+    as_is: bool,
+) -> list[tuple[str, Body]]:
+    """Each body with the name of its file; all of them are made before the first is sent."""
+    if as_is or level == "source":
         return [
-            await client.upload(
-                await asyncio.to_thread(file.read_bytes),
-                project=place.project,
-                branch=place.branch,
-                commit=place.commit,
-                base_commit=base_commit,
-                **about,
-            )
+            (str(file), _sending.checked(Body(file.read_bytes(), level, place, about)))
             for file in files
         ]
+    logs = {str(file): _read(file) for file in files}
+    if level == "counts":
+        together = [run for runs in logs.values() for run in runs]
+        return [(", ".join(logs), _sending.made(together, level, place, settings, **about))]
+    return [
+        (name, _sending.made(runs, level, place, settings, **about)) for name, runs in logs.items()
+    ]
+
+
+def _read(file: Path) -> tuple[Run, ...]:
+    from insight_cloud.app.sarif import codeclimate, read
+
+    data = file.read_bytes()
+    log = (codeclimate.read if codeclimate.is_report(data) else read.log)(data)
+    if log.warnings:
+        say(f"{file}: {len(log.warnings)} warnings; `insight sarif check {file}` says more")
+    return log.runs
+
+
+async def _sent(bodies: Sequence[Body], settings: Settings, server: str | None) -> list[Uploaded]:
+    from insight_cloud.app.client import Client
+
+    async with Client.from_settings(settings, server) as client:
+        return [await _sending.send(client, body) for body in bodies]
 
 
 def describe(upload: Uploaded) -> str:

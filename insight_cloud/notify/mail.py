@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from insight_cloud.core.errors import InsightError, Refused, SettingsError, Unavailable
 from insight_cloud.notify.message import Message
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from aiosmtplib import SMTPException
 
 __all__ = ["Mail", "letter"]
+
+
+_LETTER_SECONDS = 30
 
 
 class Mail:
@@ -59,11 +65,38 @@ class Mail:
 
     async def deliver(self, message: Message) -> None:
         """Say it; see `Channel`. `Refused` also when only some of the recipients were."""
+        await self._send(letter(message, self._sender, self._to))
+
+    async def post(self, to: str, subject: str, text: str) -> None:
+        """Write a letter to one person, who is none of the operator's recipients.
+
+        Gives up after 30 seconds.
+
+        Raises:
+            SettingsError: `to` is no e-mail address, or the server does not take our account.
+            Refused: the server does not want the letter.
+            Unavailable: it cannot be reached.
+        """
+        mail = EmailMessage()
+        mail["Subject"] = " ".join(subject.split())
+        mail["From"] = self._sender
+        mail["To"] = _address(self.name, to)
+        mail["Date"] = format_datetime(datetime.now(UTC))
+        mail["Message-ID"] = f"<{uuid4().hex}@{self._sender.domain}>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(text)
+        try:
+            async with asyncio.timeout(_LETTER_SECONDS):
+                await self._send(mail)
+        except TimeoutError as error:
+            raise Unavailable(f"{self.name}: {self._host} takes too long") from error
+
+    async def _send(self, mail: EmailMessage) -> None:
         import aiosmtplib
 
         try:
             refused, _ = await aiosmtplib.send(
-                letter(message, self._sender, self._to),
+                mail,
                 hostname=self._host,
                 port=self._port,
                 username=self._username,

@@ -49,6 +49,9 @@ PAGES = {
     "issues-new": "/projects/infra/issues",
     "issue": "/projects/payments/issues/{timeout}",
     "issue-flow": "/projects/payments/issues/{flow}",
+    "counts": "/projects/vault",
+    "counts-issues": "/projects/vault/issues",
+    "counts-settings": "/projects/vault/settings",
     "issue-long": "/projects/payments/issues/{long}",
     "issue-evil": "/projects/payments/issues/{evil}",
     "webhooks": "/projects/payments/webhooks",
@@ -56,6 +59,8 @@ PAGES = {
     "users": "/operator/users",
     "tokens": "/operator/tokens",
     "audit": "/operator/audit",
+    "usage": "/usage",
+    "usage-all": "/operator/usage",
     "pulls": "/projects/payments/pulls",
     "pulls-none": "/projects/infra/pulls",
     "pull": "/projects/payments/pulls/17",
@@ -72,7 +77,12 @@ PAGES = {
     "operator": "/operator?period=5m",
     "not-found": "/projects/no-such-project",
 }
-PUBLIC = {"sign-in": "/sign-in", "register": "/register"}
+PUBLIC = {
+    "sign-in": "/sign-in",
+    "register": "/register",
+    "forgot": "/forgot",
+    "verify": "/verify/inl_x",
+}
 
 
 def address(town: Town, path: str) -> str:

@@ -34,7 +34,7 @@ SCOPES: frozenset[Scope] = frozenset(("ingest", "read", "triage", "admin"))
 Role = Literal["viewer", "triager", "maintainer"]
 """What a member may do in a project; each role includes those before it."""
 
-Purpose = Literal["first-admin", "password"]
+Purpose = Literal["first-admin", "password", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class User:
     is_admin: bool
     created_at: datetime
     disabled_at: datetime | None
+    verified_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Account:
     is_admin: bool
     created_at: datetime
     disabled_at: datetime | None
+    verified_at: datetime | None = None
 
     @property
     def user(self) -> User:
@@ -111,6 +113,7 @@ class Account:
             is_admin=self.is_admin,
             created_at=self.created_at,
             disabled_at=self.disabled_at,
+            verified_at=self.verified_at,
         )
 
 

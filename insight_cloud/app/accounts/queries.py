@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -115,7 +115,14 @@ async def list_users(db: Statements) -> list[User]:
 
 
 async def add_user(
-    db: Statements, *, email: str, name: str, password_hash: str, is_admin: bool, now: datetime
+    db: Statements,
+    *,
+    email: str,
+    name: str,
+    password_hash: str,
+    is_admin: bool,
+    is_verified: bool,
+    now: datetime,
 ) -> Account | None:
     """Add a user; None when the address is taken."""
     return await db.fetch_maybe(
@@ -125,6 +132,7 @@ async def add_user(
         name=name,
         password_hash=password_hash,
         is_admin=is_admin,
+        is_verified=is_verified,
         now=now,
     )
 
@@ -385,6 +393,21 @@ async def replace_link(
 ) -> None:
     """Add a link in place of the older ones for the same purpose and user."""
     await drop_links(db, purpose=purpose, user_id=user_id)
+    await add_link(
+        db, digest=digest, purpose=purpose, user_id=user_id, now=now, expires_at=expires_at
+    )
+
+
+async def add_link(
+    db: Connection,
+    *,
+    digest: bytes,
+    purpose: Purpose,
+    user_id: int | None,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Add a link beside those that are there."""
     await db.execute(
         _SQL.add_link,
         hash=digest,
@@ -403,6 +426,12 @@ async def drop_links(db: Connection, *, purpose: Purpose, user_id: int | None) -
         await db.execute(_SQL.drop_password_links, user_id=user_id)
 
 
+async def set_verified(db: Connection, *, user_id: int, now: datetime) -> None:
+    """Note that the address is the user's own; every other link for that is void."""
+    await db.execute(_SQL.set_verified, user_id=user_id, now=now)
+    await db.execute(_SQL.drop_verify_links, user_id=user_id)
+
+
 async def find_link(db: Statements, digest: bytes, *, now: datetime) -> Link | None:
     """What a link is for that is valid at `now`."""
     return await db.fetch_maybe(_SQL.find_link, Link, hash=digest, now=now)
@@ -413,6 +442,65 @@ async def take_link(db: Connection, digest: bytes, *, now: datetime) -> TakenLin
     return await db.fetch_maybe(_SQL.take_link, TakenLink, hash=digest, now=now)
 
 
+# -- sign-in by another service ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A sign-in that was sent elsewhere, and cannot come back again."""
+
+    browser: bytes
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+    next_path: str
+    expires_at: datetime
+
+
+async def add_sign_in(
+    db: Statements,
+    *,
+    digest: bytes,
+    browser: bytes,
+    nonce: str,
+    verifier: str,
+    next_path: str,
+    expires_at: datetime,
+) -> None:
+    """Note that somebody is sent to the provider."""
+    await db.execute(
+        _SQL.add_sign_in,
+        hash=digest,
+        browser=browser,
+        nonce=nonce,
+        verifier=verifier,
+        next=next_path,
+        expires_at=expires_at,
+    )
+
+
+async def take_sign_in(db: Statements, digest: bytes, *, now: datetime) -> SignIn | None:
+    """Use a sign-in up; None when it is not there (any more) or has expired."""
+    found = await db.fetch_maybe(_SQL.take_sign_in, SignIn, hash=digest)
+    return found if found is not None and found.expires_at > now else None
+
+
+async def find_identity(db: Statements, *, issuer: str, subject: str) -> Account | None:
+    """The user whom another service knows by that name."""
+    return await db.fetch_maybe(_SQL.find_identity, Account, issuer=issuer, subject=subject)
+
+
+async def add_identity(
+    db: Statements, *, issuer: str, subject: str, user_id: int, now: datetime
+) -> None:
+    """Note who the user is at another service."""
+    await db.execute(_SQL.add_identity, issuer=issuer, subject=subject, user_id=user_id, now=now)
+
+
+async def touch_identity(db: Statements, *, issuer: str, subject: str, now: datetime) -> None:
+    """Note that the user came by it."""
+    await db.execute(_SQL.touch_identity, issuer=issuer, subject=subject, now=now)
+
+
 # -- clean-up --------------------------------------------------------------------------------
 
 
@@ -421,7 +509,7 @@ async def clean(db: Statements, *, now: datetime) -> Cleaned:
     return Cleaned(
         sessions=await _clean(db, _SQL.clean_sessions, now),
         refresh_tokens=await _clean(db, _SQL.clean_refresh_tokens, now),
-        links=await _clean(db, _SQL.clean_links, now),
+        links=await _clean(db, _SQL.clean_links, now) + await _clean(db, _SQL.clean_sign_ins, now),
     )
 
 

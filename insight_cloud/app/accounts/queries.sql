@@ -21,18 +21,19 @@ update api_tokens set last_used_at = %(now)s
 where id = %(id)s and (last_used_at is null or last_used_at <= %(before)s);
 
 -- name: find_account
-select id, public_id, email, name, password_hash, is_admin, created_at, disabled_at
+select id, public_id, email, name, password_hash, is_admin, created_at, disabled_at, verified_at
 from users where lower(email) = lower(%(email)s);
 
 -- name: list_users
-select public_id as id, email, name, is_admin, created_at, disabled_at
+select public_id as id, email, name, is_admin, created_at, disabled_at, verified_at
 from users order by lower(email);
 
 -- name: add_user
-insert into users (email, name, password_hash, is_admin, created_at)
-values (%(email)s, %(name)s, %(password_hash)s, %(is_admin)s, %(now)s)
+insert into users (email, name, password_hash, is_admin, created_at, verified_at)
+values (%(email)s, %(name)s, %(password_hash)s, %(is_admin)s, %(now)s,
+    case when %(is_verified)s then %(now)s end)
 on conflict do nothing
-returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at;
+returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at, verified_at;
 
 -- name: replace_password
 update users set password_hash = %(password_hash)s
@@ -41,17 +42,23 @@ where id = %(user_id)s and password_hash = %(old)s;
 -- name: set_password
 update users set password_hash = %(password_hash)s
 where id = %(user_id)s and disabled_at is null
-returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at;
+returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at, verified_at;
 
 -- name: set_disabled
 update users set disabled_at = %(disabled_at)s
 where lower(email) = lower(%(email)s)
-returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at;
+returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at, verified_at;
 
 -- name: set_admin
 update users set is_admin = %(is_admin)s
 where lower(email) = lower(%(email)s)
-returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at;
+returning id, public_id, email, name, password_hash, is_admin, created_at, disabled_at, verified_at;
+
+-- name: set_verified
+update users set verified_at = coalesce(verified_at, %(now)s) where id = %(user_id)s;
+
+-- name: drop_verify_links
+delete from links where purpose = 'verify' and user_id = %(user_id)s;
 
 -- name: has_admin
 select exists (select from users where is_admin and disabled_at is null);
@@ -210,3 +217,31 @@ delete from links where hash in (
     select hash from links where expires_at <= %(now)s
     limit %(batch)s for update skip locked
 );
+
+-- name: add_sign_in
+insert into sign_ins (hash, browser, nonce, verifier, next, expires_at)
+values (%(hash)s, %(browser)s, %(nonce)s, %(verifier)s, %(next)s, %(expires_at)s);
+
+-- Whoever deletes the row has it; one that has expired goes as well.
+-- name: take_sign_in
+delete from sign_ins where hash = %(hash)s
+returning browser, nonce, verifier, next as next_path, expires_at;
+
+-- name: clean_sign_ins
+delete from sign_ins where hash in (
+    select hash from sign_ins where expires_at <= %(now)s
+    limit %(batch)s for update skip locked
+);
+
+-- name: find_identity
+select u.id, u.public_id, u.email, u.name, u.password_hash, u.is_admin, u.created_at,
+    u.disabled_at, u.verified_at
+from identities i join users u on u.id = i.user_id
+where i.issuer = %(issuer)s and i.subject = %(subject)s;
+
+-- name: add_identity
+insert into identities (issuer, subject, user_id, created_at, used_at)
+values (%(issuer)s, %(subject)s, %(user_id)s, %(now)s, %(now)s);
+
+-- name: touch_identity
+update identities set used_at = %(now)s where issuer = %(issuer)s and subject = %(subject)s;

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, StrictInt
 
-from insight_cloud.app.accounts import identify, service
+from insight_cloud.app.accounts import identify, recovery, service
 from insight_cloud.app.accounts.identify import InCaller
 from insight_cloud.app.accounts.models import ApiToken, Me, NewApiToken, Scope, Tokens, User
 from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT, PASSWORD_LIMITS, SLUG_PATTERN
@@ -40,6 +40,18 @@ class Credentials(Body):
 
     email: str = Field(min_length=1, max_length=EMAIL_LIMIT)
     password: str = Field(min_length=1, max_length=PASSWORD_LIMITS[1])
+
+
+class PasswordRequest(Body):
+    """Who forgot a password."""
+
+    email: str = Field(min_length=1, max_length=EMAIL_LIMIT)
+
+
+class Verification(Body):
+    """The secret at the end of a link that was mailed."""
+
+    link: _Secret
 
 
 class RefreshRequest(Body):
@@ -123,6 +135,32 @@ async def logout(
     if body is None:
         identify.forget(response, request)
     return response
+
+
+@router.post(
+    "/auth/password-reset",
+    status_code=202,
+    response_class=Response,
+    operation_id="ask_for_password",
+    responses=problems(403, 422),
+)
+async def ask_for_password(context: InContext, body: PasswordRequest) -> Response:
+    """Send a link for a new password to an address, if somebody has it; nobody is told which."""
+    await recovery.ask_for_password(context, body.email)
+    return Response(status_code=202)
+
+
+@router.post(
+    "/auth/verify-email",
+    status_code=204,
+    response_class=Response,
+    operation_id="verify_email",
+    responses=problems(404, 422),
+)
+async def verify_email(context: InContext, body: Verification) -> Response:
+    """Use a link that shows that an address is one's own."""
+    await recovery.verify(context, body.link)
+    return Response(status_code=204)
 
 
 @router.get("/me", operation_id="me", response_model=Me, responses=problems(401))

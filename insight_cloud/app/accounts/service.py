@@ -38,12 +38,15 @@ from insight_cloud.database.statements import Statements
 __all__ = [
     "add_token",
     "add_user",
+    "add_without_password",
+    "begin_session",
     "change_user",
     "clean",
     "disable",
     "enable",
     "end_browser",
     "find_link",
+    "find_user",
     "first_admin_link",
     "identify",
     "invite",
@@ -182,6 +185,8 @@ async def add_user(
             name=name,
             password_hash=password_hash,
             is_admin=is_admin,
+            # Who registers says only so; an administrator and the operator vouch for whom they add.
+            is_verified=not isinstance(by, str),
             now=context.now(),
         )
         detail = "administrator" if is_admin else ""
@@ -200,7 +205,13 @@ async def invite(context: Context, caller: Caller, *, email: str, name: str) -> 
     text, now = secret.make("link"), context.now()
     async with context.pool.transaction() as db:
         account = await _add(
-            db, email=email, name=name, password_hash=_NO_PASSWORD, is_admin=False, now=now
+            db,
+            email=email,
+            name=name,
+            password_hash=_NO_PASSWORD,
+            is_admin=False,
+            is_verified=True,
+            now=now,
         )
         await queries.replace_link(
             db,
@@ -214,9 +225,40 @@ async def invite(context: Context, caller: Caller, *, email: str, name: str) -> 
     return text
 
 
+async def add_without_password(
+    db: Statements, context: Context, *, email: str, name: str
+) -> Account:
+    """Add somebody whose address another service vouches for, and who comes in by it.
+
+    Raises:
+        Conflict: the address is taken.
+    """
+    return await _add(
+        db,
+        email=email,
+        name=name,
+        password_hash=_NO_PASSWORD,
+        is_admin=False,
+        is_verified=True,
+        now=context.now(),
+    )
+
+
 async def list_users(context: Context) -> list[User]:
     """Every user, for the operator."""
     return await queries.list_users(context.pool)
+
+
+async def find_user(context: Context, email: str) -> User:
+    """The user with that address.
+
+    Raises:
+        Missing: nobody has it.
+    """
+    account = await queries.find_account(context.pool, email)
+    if account is None:
+        raise Missing(f"no user has the address {email}")
+    return account.user
 
 
 async def disable(context: Context, email: str, *, by: Caller | None = None) -> User:
@@ -309,7 +351,7 @@ async def sign_in(context: Context, *, email: str, password: str, user_agent: st
         Unavailable: too many people are signing in.
     """
     account = await _signing_in(context, email, password)
-    session = await _begin(context.pool, context, account, user_agent)
+    session = await begin_session(context.pool, context, account, user_agent)
     if session is None:
         raise _wrong()
     await audit.record(context.pool, context, "signed in", by=account.email, detail="browser")
@@ -461,9 +503,10 @@ async def _compared(context: Context, address: str | None, password: str) -> Acc
     return replace(account, password_hash=renewed)
 
 
-async def _begin(
+async def begin_session(
     db: Statements, context: Context, account: Account, user_agent: str
 ) -> Session | None:
+    """Begin a browser session of somebody who has proved who that is; None: it must not begin."""
     now, text = context.now(), secret.make("session")
     expires_at = now + timedelta(days=context.settings.accounts.session_days)
     began = await queries.add_session(
@@ -757,8 +800,10 @@ async def first_admin_link(context: Context) -> str | None:
     return text
 
 
-async def password_link(context: Context, email: str) -> str:
+async def password_link(context: Context, email: str, *, by: Caller | None = None) -> str:
     """Make the secret of a link that sets a new password; valid 24 hours, replaces older ones.
+
+    `by` None is the operator of the server.
 
     Raises:
         Missing: nobody has that address.
@@ -779,6 +824,7 @@ async def password_link(context: Context, email: str) -> str:
             now=now,
             expires_at=now + _LINK_LIFE,
         )
+        await audit.record(db, context, "password link sent", by=by, target=account.email)
     return text
 
 
@@ -791,7 +837,7 @@ async def find_link(context: Context, text: str) -> Link:
     link = None
     if secret.kind(text) == "link":
         link = await queries.find_link(context.pool, secret.digest(text), now=context.now())
-    if link is None:
+    if link is None or link.purpose == "verify":
         raise _used()
     return link
 
@@ -833,7 +879,7 @@ async def redeem(
         else:
             account, ended = await _with_new_password(db, taken.user_id, password_hash)
             await audit.record(db, context, "password changed", by=account.email, detail="by link")
-        session = await _begin(db, context, account, user_agent)
+        session = await begin_session(db, context, account, user_agent)
         if session is None:
             raise _used()
     await sessions.forget(context, ended)
@@ -851,6 +897,7 @@ async def _first_admin(
         name=name,
         password_hash=password_hash,
         is_admin=True,
+        is_verified=True,
         now=context.now(),
     )
 

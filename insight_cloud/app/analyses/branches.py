@@ -41,8 +41,12 @@ class Locked:
     is_long: bool
 
 
-async def lock(connection: Connection, project: Project, upload: Upload) -> Locked:
+async def lock(
+    connection: Connection, project: Project, upload: Upload, *, counted: bool = False
+) -> Locked:
     """Hold the branch of an upload, made where it is new, and find what it is compared with.
+
+    A branch that was known by its counts only begins anew with the first findings.
 
     Raises:
         Invalid: the default branch cannot be compared with another one.
@@ -64,9 +68,16 @@ async def lock(connection: Connection, project: Project, upload: Upload) -> Lock
             f"the branch {row.name!r} holds its full state, because it was first uploaded without "
             "a base; delete it, then upload it with one"
         )
+    if row.counted and not counted:
+        await connection.execute(queries.forget_counts, number=row.id)
     base = wanted.base or row.base
     await connection.execute(
-        queries.change_branch, number=row.id, base=base, head=wanted.head, lines=upload.lines
+        queries.change_branch,
+        number=row.id,
+        base=base,
+        head=wanted.head,
+        lines=upload.lines,
+        counted=counted,
     )
     branch = reconcile.Branch(
         row.id,
@@ -228,6 +239,7 @@ class _Row:
     kind: Kind
     base: str | None
     pr: int | None
+    counted: bool
 
 
 @dataclass(frozen=True, slots=True)

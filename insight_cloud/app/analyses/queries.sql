@@ -5,15 +5,27 @@ on conflict (project_id, name) do nothing;
 
 -- name: lock_branch
 -- One upload at a time for a branch; the others wait here. Released with the transaction.
-select id, name, kind, base, pr from branches
+select id, name, kind, base, pr, counted from branches
 where project_id = %(project_id)s and name = %(name)s for update;
 
 -- name: change_branch
 -- An upload says what its branch is compared with now; a pull request that gets one is open.
 update branches
 set base = %(base)s, head = coalesce(nullif(%(head)s, ''), head), closed_at = null,
-    lines = coalesce(%(lines)s, lines)
+    lines = coalesce(%(lines)s, lines), counted = %(counted)s
 where id = %(number)s;
+
+-- name: forget_counts
+delete from branch_stats where branch_id = %(number)s;
+
+-- name: has_issues
+select exists (select from issues where branch_id = %(number)s);
+
+-- name: keep_changes
+update analyses set changes = %(changes)s::jsonb where id = %(number)s;
+
+-- name: counts_of
+select severity, category, open from branch_stats where branch_id = %(branch_id)s;
 
 -- name: base
 -- What to compare with: the named branch where it holds its full state, else the default one;

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from insight_cloud.app import api
+from insight_cloud.app import api, quotas
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.identify import InCaller
-from insight_cloud.app.analyses import branches, receive, service
+from insight_cloud.app.analyses import branches, receive, service, snapshots
 from insight_cloud.app.analyses.models import (
     AnalysisDetail,
     AnalysisPage,
@@ -20,6 +20,7 @@ from insight_cloud.app.analyses.models import (
     Upload,
 )
 from insight_cloud.app.gates.routes import PullRequest
+from insight_cloud.app.privacy.schemas import COUNTS
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.routes import Slug
 from insight_cloud.app.sarif import codeclimate
@@ -100,8 +101,23 @@ async def upload_analysis(
         pr=pr,
         lines=lines,
     )
-    submission = await service.ingest(context, caller, project, upload, body)
-    return api.reply(request, submission, status=200 if submission.repeated else 201)
+    # Who may not upload here must not use up what belongs to others, not even for a moment.
+    await projects.level_of_uploads(context, caller, project)
+    async with quotas.uploading(context, project) as taken:
+        submission = await service.ingest(context, caller, project, upload, body)
+    return await _counted(request, context, submission, taken)
+
+
+async def _counted(
+    request: Request, context: api.Context, submission: Submission, taken: quotas.Taken | None
+) -> Response:
+    """The answer to an upload; one that changed nothing is not counted."""
+    response = api.reply(request, submission, status=200 if submission.repeated else 201)
+    if taken is not None and submission.repeated:
+        await quotas.refund(context, taken)
+    elif taken is not None:
+        taken.tell(response)
+    return response
 
 
 def _refuse_mislabelled(request: Request, body: bytes) -> None:
@@ -109,6 +125,36 @@ def _refuse_mislabelled(request: Request, body: bytes) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/sarif+json" and codeclimate.is_report(body):
         raise Invalid("the body is an array, and no SARIF log: send it as application/json")
+
+
+@router.post(
+    "/projects/{project}/snapshots",
+    operation_id="upload_counts",
+    status_code=201,
+    response_model=Submission,
+    responses=api.problems(400, 401, 403, 404, 409, 413, 422)
+    | {200: {"model": Submission, "description": "Nothing has changed since"}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "Numbers, and nothing else about the code.",
+            "content": {"application/json": {"schema": COUNTS}},
+        }
+    },
+)
+async def upload_counts(
+    request: Request, context: api.InContext, caller: InCaller, project: Slug
+) -> Response:
+    """Take the counts of a branch in, from somebody who sends nothing else about the code.
+
+    Whatever is no count is refused with its JSON pointer, whatever the project would take.
+    """
+    accounts.require(caller, "ingest")
+    body = await request.body()
+    await projects.level_of_uploads(context, caller, project)
+    async with quotas.uploading(context, project) as taken:
+        submission = await snapshots.ingest(context, caller, project, body)
+    return await _counted(request, context, submission, taken)
 
 
 @router.get(

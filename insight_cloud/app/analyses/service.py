@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from insight_cloud.app import api
+from insight_cloud.app import api, privacy
 from insight_cloud.app.accounts.models import Caller
 from insight_cloud.app.analyses import branches
 from insight_cloud.app.analyses.models import (
@@ -25,11 +25,13 @@ from insight_cloud.app.analyses.models import (
     ToolRun,
     Upload,
 )
+from insight_cloud.app.detectors import tokens
 from insight_cloud.app.gates import service as gates
 from insight_cloud.app.gates.models import Result
 from insight_cloud.app.issues import reconcile
 from insight_cloud.app.issues.models import Change
 from insight_cloud.app.issues.queries import named as issue_queries
+from insight_cloud.app.privacy import Level
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import codeclimate, read
@@ -40,7 +42,7 @@ from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.core.report import Stopwatch, stopwatch
 from insight_cloud.database import Connection, sql
 
-__all__ = ["ingest", "newest_first", "one"]
+__all__ = ["ingest", "newest_first", "one", "submission", "tell"]
 
 queries = sql.load(Path(__file__).with_name("queries.sql"))
 
@@ -58,14 +60,15 @@ async def ingest(
     analysis of the same commit and category already holds changes nothing.
 
     Raises:
-        Invalid, TooLarge: the log cannot be read; nothing was stored.
+        Invalid, TooLarge: the log cannot be read, or holds more than the project takes; nothing
+            was stored.
         Missing, Refused: the caller may not upload to this project.
         Unavailable: too many other uploads wait for their turn.
     """
     _check(upload)
     async with context.uploads.turn():
         project, number, repeated = await _ingest(context, caller, slug, upload, body)
-    return await _submission(context, project, number, repeated=repeated)
+    return await submission(context, project, number, repeated=repeated)
 
 
 async def _ingest(
@@ -73,14 +76,20 @@ async def _ingest(
 ) -> tuple[Project, int, bool]:
     """The project, the number of the analysis, and whether it was there already."""
     settings = context.settings.analyses
+    ceiling = await projects.level_of_uploads(context, caller, slug)
+    await asyncio.to_thread(_check_privacy, ceiling, upload, body)
     limits = read.Limits(
         log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
     )
     with stopwatch() as watch:
         reader = codeclimate.read if codeclimate.is_report(body) else read.log
         log = await asyncio.to_thread(reader, body, root=upload.root, limits=limits)
+        runs = await asyncio.to_thread(privacy.without_credentials, log.runs, tokens.find)
+        log = msgspec.structs.replace(log, runs=runs)
         digest = await asyncio.to_thread(_digest, body)
         project = await projects.ensure(context, caller, slug)
+        if project.privacy != ceiling:  # somebody has just changed it
+            await asyncio.to_thread(_check_privacy, project.privacy, upload, body)
         await triage.expire(context, project)
         work = _Ingest(context.now(), caller, project, upload, log, digest, watch)
         number, repeated = await context.pool.run(work.store)
@@ -208,25 +217,27 @@ class _Ingest:
             seconds=self.watch.seconds,
         )
         result = await gates.evaluate(connection, number, at=self.now)
-        await self._tell(connection, number, result)
+        await tell(connection, self.project, number, result, at=self.now)
 
-    async def _tell(self, connection: Connection, number: int, result: Result) -> None:
-        row = await connection.fetch_one(queries.by_number, _Row, number=number)
-        data = {
-            "project": self.project.slug,
-            "analysis": str(row.id),
-            "branch": row.branch,
-            "commit": row.commit,
-            "pull_request": row.pr,
-            "complete": row.complete,
-            "new": row.new + row.reopened,
-            "fixed": row.fixed,
-            "open": row.open,
-            "verdict": result.verdict,
-        }
-        await webhooks.enqueue(
-            connection, self.project.number, "analysis.finished", data, at=self.now
-        )
+
+async def tell(
+    connection: Connection, project: Project, number: int, result: Result, *, at: datetime
+) -> None:
+    """Put into the outbox that an analysis is finished."""
+    row = await connection.fetch_one(queries.by_number, _Row, number=number)
+    data = {
+        "project": project.slug,
+        "analysis": str(row.id),
+        "branch": row.branch,
+        "commit": row.commit,
+        "pull_request": row.pr,
+        "complete": row.complete,
+        "new": row.new + row.reopened,
+        "fixed": row.fixed,
+        "open": row.open,
+        "verdict": result.verdict,
+    }
+    await webhooks.enqueue(connection, project.number, "analysis.finished", data, at=at)
 
 
 def _check(upload: Upload) -> None:
@@ -239,6 +250,22 @@ def _check(upload: Upload) -> None:
     )
     if problems:
         raise Invalid("the upload's parameters cannot be used", problems=problems)
+
+
+def _check_privacy(ceiling: Level, upload: Upload, body: bytes) -> None:
+    """Let pass what the project takes about its code.
+
+    Raises:
+        Invalid: it holds more; each place is named.
+    """
+    if ceiling == "source":
+        return
+    privacy.require(body, ceiling, tokens.find)
+    if upload.root is not None:
+        raise Invalid(
+            f"the root is a path of a machine, which the privacy level {ceiling!r} does not allow",
+            problems=(("/query/root", "leave it out; paths are relative to it"),),
+        )
 
 
 def _digest(body: bytes) -> bytes:
@@ -316,9 +343,10 @@ class _Kept:
     gate: dict[str, Any] | None
 
 
-async def _submission(
+async def submission(
     context: api.Context, project: Project, number: int, *, repeated: bool
 ) -> Submission:
+    """The answer to an upload, of the analysis that it made or repeated."""
     row = await context.pool.fetch_one(queries.by_number, _Row, number=number)
     detail = await _detail(context, row)
     analysis = detail.analysis

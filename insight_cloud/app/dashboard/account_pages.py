@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 
 from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
 
-from insight_cloud.app.accounts import forget, remember, secret_of
+from insight_cloud.app.accounts import forget, oidc, recovery, remember, secret_of
 from insight_cloud.app.accounts import service as accounts
+from insight_cloud.app.accounts.provider import Provider
 from insight_cloud.app.dashboard import present, views
 from insight_cloud.app.dashboard.forms import Form, days_of, scope_options, scopes_of
 from insight_cloud.app.dashboard.frames import (
@@ -26,13 +28,17 @@ from insight_cloud.app.dashboard.views import Field
 from insight_cloud.core.errors import (
     Conflict,
     Invalid,
+    Missing,
     Refused,
     Unauthenticated,
+    Unavailable,
 )
 
 __all__ = ["router"]
 
 router = APIRouter()
+
+_SENT_CHARACTERS = 4096
 
 
 # -- in and out ------------------------------------------------------------------------------
@@ -43,7 +49,15 @@ async def sign_in_page(visit: InVisit, next: str = "/") -> Response:  # noqa: A0
     """Show the form that signs in, or go on when that has happened."""
     if visit.caller is not None:
         return go(local(next))
-    return visit.show("sign_in.html", views.SignIn(next=local(next)), "Sign in", path="/sign-in")
+    view = _sign_in_view(visit, local(next))
+    return visit.show("sign_in.html", view, "Sign in", path="/sign-in")
+
+
+def _sign_in_view(
+    visit: Visit, next_path: str, form: dict[str, Field] | None = None
+) -> views.SignIn:
+    by = visit.context.settings.oidc.name if oidc.offered(visit.context) else ""
+    return views.SignIn(next=next_path, by=by, form=form or {})
 
 
 @router.post("/sign-in")
@@ -58,11 +72,62 @@ async def sign_in(visit: InVisit, form: Form) -> Response:
             user_agent=_agent(visit),
         )
     except Unauthenticated as error:
-        view = views.SignIn(next=target, form=faults(error, form.only("email")))
+        view = _sign_in_view(visit, target, faults(error, form.only("email")))
         return visit.show("sign_in.html", view, "Sign in", status=422, path="/sign-in")
     response = go(target)
     remember(response, visit.request, session)
     return response
+
+
+@router.get("/sign-in/oidc")
+async def sign_in_elsewhere(visit: InVisit, next: str = "/") -> Response:  # noqa: A002 - as in the address
+    """Send the browser to the other service."""
+    begun = await oidc.begin(visit.context, _provider(visit), next_path=local(next))
+    response = RedirectResponse(begun.url, 303, {"cache-control": "no-store"})
+    response.set_cookie(
+        oidc.COOKIE,
+        begun.browser,
+        max_age=begun.seconds,
+        path="/sign-in/oidc",
+        httponly=True,
+        samesite="lax",  # it comes back by a link from there
+        secure=visit.request.url.scheme == "https",
+    )
+    return response
+
+
+@router.get(oidc.CALLBACK)
+async def back_from_elsewhere(visit: InVisit) -> Response:
+    """Begin a session for who comes back from the other service, or say why not."""
+    sent = visit.request.query_params
+    came = oidc.Came(
+        state=sent.get("state", "")[:_SENT_CHARACTERS],
+        browser=visit.request.cookies.get(oidc.COOKIE, "")[:_SENT_CHARACTERS],
+        code=sent.get("code", "")[:_SENT_CHARACTERS],
+        error=sent.get("error", "")[:100],
+        issuer=sent.get("iss"),
+        user_agent=_agent(visit),
+    )
+    try:
+        session, target = await oidc.finish(visit.context, _provider(visit), came)
+    except (Unauthenticated, Refused, Unavailable) as error:
+        view = _sign_in_view(visit, "/", faults(error, {}))
+        status = 503 if isinstance(error, Unavailable) else 403
+        response = visit.show(
+            "sign_in.html", view, "Sign in", status=status, path="/sign-in", secret=True
+        )
+    else:
+        response = go(local(target))
+        remember(response, visit.request, session)
+    response.delete_cookie(oidc.COOKIE, path="/sign-in/oidc", httponly=True, samesite="lax")
+    return response
+
+
+def _provider(visit: Visit) -> Provider:
+    found: Provider | None = visit.request.app.state.provider
+    if found is None:
+        raise Missing("nobody signs in by another service here")
+    return found
 
 
 @router.post("/sign-out")
@@ -209,7 +274,8 @@ async def _account_page(
     new_token: str = "",
 ) -> Response:
     context = visit.context
-    tokens, browsers = await asyncio.gather(
+    account, tokens, browsers = await asyncio.gather(
+        accounts.find_user(context, visit.caller.email),
         accounts.list_tokens(context, visit.caller),
         accounts.list_browsers(context, visit.caller, secret_of(visit.request) or ""),
     )
@@ -225,6 +291,8 @@ async def _account_page(
         server_url=context.settings.server.url,
         form=form or {},
         new_token=new_token,
+        is_verified=account.verified_at is not None,
+        sends_mail=recovery.sends_mail(context),
     )
     return visit.show(
         "account.html",

@@ -12,7 +12,7 @@ from insight_cloud.app.dashboard import present, views
 from insight_cloud.app.dashboard.forms import Form
 from insight_cloud.app.dashboard.frames import InMember, Member, faults, go, parse_id
 from insight_cloud.app.dashboard.views import Crumb, Field, Option
-from insight_cloud.core.errors import Conflict, Invalid, Missing
+from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
 
 __all__ = ["router"]
 
@@ -48,13 +48,15 @@ async def add_user(visit: InMember, form: Form) -> Response:
         )
     except (Invalid, Conflict) as error:
         return await _users_page(visit, form=faults(error, values), status=422)
-    return await _users_page(visit, link=f"{visit.context.settings.server.url}/welcome/{link}")
+    return await _users_page(visit, link=_welcome(visit, link), link_for=values["email"])
 
 
 @router.post("/operator/users/{act}")
 async def change_user(visit: InMember, act: str, form: Form) -> Response:
     """Disable or enable a user, make an administrator or unmake one."""
     policy.administer(visit.caller)
+    if act == "link":
+        return await _password_link(visit, form.text("email"))
     if act not in _ACTS:
         raise Missing("that address does not exist")
     try:
@@ -64,8 +66,26 @@ async def change_user(visit: InMember, act: str, form: Form) -> Response:
     return go("/operator/users", done="user-changed")
 
 
+async def _password_link(visit: Member, email: str) -> Response:
+    """Show a link that sets a new password of the user, to hand over."""
+    try:
+        link = await accounts.password_link(visit.context, email, by=visit.caller)
+    except (Missing, Refused) as error:
+        return await _users_page(visit, form=faults(error, {}), status=422)
+    return await _users_page(visit, link=_welcome(visit, link), link_for=email)
+
+
+def _welcome(visit: Member, link: str) -> str:
+    return f"{visit.context.settings.server.url}/welcome/{link}"
+
+
 async def _users_page(
-    visit: Member, *, form: dict[str, Field] | None = None, status: int = 200, link: str = ""
+    visit: Member,
+    *,
+    form: dict[str, Field] | None = None,
+    status: int = 200,
+    link: str = "",
+    link_for: str = "",
 ) -> Response:
     people = await accounts.list_users(visit.context)
     view = views.UsersPage(
@@ -81,6 +101,7 @@ async def _users_page(
             for one in people
         ),
         link=link,
+        link_for=link_for,
         form=form or {},
     )
     return visit.show(

@@ -17,6 +17,7 @@ from insight_cloud.app.dashboard.present import VERDICTS
 from insight_cloud.app.dashboard.views import Field, Option
 from insight_cloud.app.gates.models import Condition, Metric
 from insight_cloud.app.issues.grade import LETTERS
+from insight_cloud.app.privacy import LEVELS, Level
 from insight_cloud.app.sarif.model import CATEGORIES, SEVERITIES
 from insight_cloud.app.triage.models import Verdict
 from insight_cloud.core.errors import InsightError, Invalid
@@ -26,6 +27,7 @@ __all__ = [
     "condition_of",
     "date_of",
     "days_of",
+    "level_of",
     "role_of",
     "scope_options",
     "scopes_of",
@@ -94,6 +96,11 @@ def role_of(text: str) -> Role:
         if role == text:
             return role
     raise Invalid("choose one of the roles", problems=(("/body/role", "not a role"),))
+
+
+def level_of(text: str) -> Level | None:
+    """The privacy level called `text`; None leaves it as it is."""
+    return next((level for level in LEVELS if level == text), None)
 
 
 def scopes_of(texts: Iterable[str]) -> list[Scope]:

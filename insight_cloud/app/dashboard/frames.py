@@ -67,6 +67,8 @@ NOTICES = {
     "session-ended": "Signed out there.",
     "signed-out": "You are signed out.",
     "welcome": "Welcome.",
+    "letter-sent": "A letter with a link is on its way.",
+    "verified": "Your address is confirmed.",
 }
 """What a page may say after a form, by the word in the cookie: nobody can make it say more."""
 

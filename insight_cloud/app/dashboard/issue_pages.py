@@ -17,6 +17,7 @@ from insight_cloud.app.dashboard.frames import InMember, Member, faults, go, par
 from insight_cloud.app.dashboard.heads import HOME, above, head_of, may
 from insight_cloud.app.dashboard.views import Crumb, Field
 from insight_cloud.app.issues import service as issues
+from insight_cloud.app.issues.models import Code
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.triage import service as triage
@@ -190,6 +191,7 @@ async def _issue_page(
         events=events,
         related=present.places(detail.related),
         flow=present.places(detail.flow),
+        code=_numbered(detail.code),
         tracked_by=present.tracked_by(identity, found.tool),
         in_source=detail.in_source,
         judgement=present.decision(
@@ -208,6 +210,10 @@ async def _issue_page(
     crumbs = [*above(project), Crumb("Issues", present.href(f"{base}/issues", branch=branch))]
     title = f"{found.rule}: {view.heading}"
     return visit.show("issue.html", view, title, crumbs=crumbs, status=status, path=view.href)
+
+
+def _numbered(code: Code | None) -> tuple[tuple[int, str], ...]:
+    return () if code is None else tuple(enumerate(code.text.split("\n"), code.line))
 
 
 def _help(text: str, summary: str) -> str:

@@ -247,6 +247,7 @@ def head(
         tab=tab,
         may_manage=may_manage,
         branch_query=query,
+        counts_only=project.privacy == "counts",
         branches=tuple(
             Branch(
                 name,

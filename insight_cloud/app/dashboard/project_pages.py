@@ -17,6 +17,7 @@ from insight_cloud.app.dashboard.forms import (
     Form,
     condition_of,
     days_of,
+    level_of,
     role_of,
     scope_options,
     scopes_of,
@@ -30,6 +31,7 @@ from insight_cloud.app.gates.judge import say
 from insight_cloud.app.issues import service as issues
 from insight_cloud.app.issues.grade import LETTERS
 from insight_cloud.app.issues.models import Filter, ProjectState
+from insight_cloud.app.privacy import LEVELS, MEANINGS
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif.model import CATEGORIES, SEVERITIES
@@ -269,6 +271,7 @@ async def change_project(visit: InMember, slug: str, form: Form) -> Response:
             name=values["name"],
             default_branch=values["default_branch"],
             public_badge=bool(form.text("public_badge")),
+            privacy=level_of(form.text("privacy")),
         )
     except Invalid as error:
         return await _settings_page(visit, project, form=faults(error, values), status=422)
@@ -413,6 +416,7 @@ async def _settings_page(
         categories=tuple(Option(one, one.capitalize()) for one in CATEGORIES),
         grades=LETTERS,
         public_badge=project.public_badge,
+        privacy=tuple(Option(level, MEANINGS[level], level == project.privacy) for level in LEVELS),
     )
     return visit.show(
         "project_settings.html",

@@ -90,6 +90,14 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 60 else f"{value // 60:.0f} min {value % 60:.0f} s"
 
 
+def _span(seconds: int) -> str:
+    """How long something takes, in the largest unit that says enough, rounded up."""
+    for unit, size in (("days", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if seconds >= 2 * size:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{seconds} s"
+
+
 def _plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
@@ -118,6 +126,7 @@ def _environment() -> Environment:
         signed=_signed,
         seconds=_seconds,
         plural=_plural,
+        span=_span,
     )
     return environment
 

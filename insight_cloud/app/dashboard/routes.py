@@ -14,6 +14,8 @@ from insight_cloud.app.dashboard import (
     operator_pages,
     project_pages,
     pull_pages,
+    recovery_pages,
+    usage_pages,
     webhook_pages,
 )
 from insight_cloud.app.dashboard.assets import static
@@ -30,6 +32,8 @@ _PAGES = (
     account_pages,
     operator_pages,
     admin_pages,
+    recovery_pages,
+    usage_pages,
 )
 for _page in _PAGES:
     router.include_router(_page.router)

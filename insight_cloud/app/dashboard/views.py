@@ -10,6 +10,8 @@ from typing import Literal
 from markupsafe import Markup
 
 from insight_cloud.app.accounts.audit import Entry
+from insight_cloud.app.accounts.models import Purpose
+from insight_cloud.app.quotas.models import Meter, ProjectUsage, UserUsage
 from insight_cloud.app.sarif.model import SEVERITIES, RunState, Severity
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "FailurePage",
     "Field",
     "Filters",
+    "Forgot",
     "Frame",
     "GateLine",
     "GateView",
@@ -38,6 +41,7 @@ __all__ = [
     "IssuePage",
     "IssuesPage",
     "MemberLine",
+    "MeterLine",
     "NewProject",
     "Notice",
     "Option",
@@ -59,8 +63,10 @@ __all__ = [
     "SuppressionsPage",
     "TokenLine",
     "TokensPage",
+    "UsagePage",
     "UserLine",
     "UsersPage",
+    "Verify",
     "Viewer",
     "WarningLine",
     "WebhookLine",
@@ -203,6 +209,7 @@ class ProjectHead:
     branches: tuple[Branch, ...] = ()
     may_manage: bool = False
     branch_query: str = ""
+    counts_only: bool = False
 
     @property
     def href(self) -> str:
@@ -534,6 +541,7 @@ class IssuePage(_Form):
     related: tuple[Place, ...]
     flow: tuple[Place, ...]
     tracked_by: str
+    code: tuple[tuple[int, str], ...] = ()
     in_source: bool = False
     judgement: Decision | None = None
     suppression: Decision | None = None
@@ -675,6 +683,22 @@ class ProjectSettings(_Form):
     categories: tuple[Option, ...] = ()
     grades: tuple[str, ...] = ()
     public_badge: bool = False
+    privacy: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgot(_Form):
+    """The form of who forgot a password; `asked` once it was sent."""
+
+    sends_mail: bool
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """The button that confirms an address."""
+
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -686,6 +710,8 @@ class Account(_Form):
     sessions: tuple[SessionLine, ...]
     server_url: str
     new_token: str = ""
+    is_verified: bool = True
+    sends_mail: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -695,9 +721,10 @@ class NewProject(_Form):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn(_Form):
-    """The form that signs in, and where to go then."""
+    """The form that signs in, where to go then, and by which other service (if any)."""
 
     next: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -710,7 +737,7 @@ class Welcome(_Form):
     """What a one-time link opens: the first administrator, or a new password."""
 
     token: str
-    purpose: Literal["first-admin", "password"]
+    purpose: Purpose
     email: str = ""
 
 
@@ -780,6 +807,7 @@ class UsersPage(_Form):
 
     users: tuple[UserLine, ...]
     link: str = ""
+    link_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -787,6 +815,27 @@ class TokensPage:
     """Everybody's tokens."""
 
     tokens: tuple[TokenLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterLine:
+    """One limit in words, and what is used of it."""
+
+    title: str
+    about: str
+    meter: Meter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePage:
+    """What is used of the limits: one's own, or everybody's."""
+
+    own: tuple[MeterLine, ...]
+    users: tuple[UserUsage, ...]
+    uploads: tuple[ProjectUsage, ...]
+    preset: str
+    members_limit: int | None
+    of_all: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

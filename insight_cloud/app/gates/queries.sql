@@ -17,7 +17,7 @@ select a.id as number, a.commit, a.base_commit, a.base_analysis_id, b.id as bran
        not exists (select from analyses o
                    where o.branch_id = a.branch_id and o.id < a.id
                      and (a.commit = '' or o.commit <> a.commit)) as is_first,
-       a.public_id, b.name as branch, b.pr, p.slug as project,
+       a.public_id, b.name as branch, b.pr, p.slug as project, b.counted,
        coalesce(a.gate ->> 'verdict', (
            select o.gate ->> 'verdict' from analyses o
            where o.branch_id = a.branch_id and o.id < a.id order by o.id desc limit 1
@@ -57,6 +57,14 @@ where a.branch_id = %(branch_id)s
                 and t.tool = r.tool and t.state = 'ok'
                 and coalesce(nullif(t.category, ''), o.category) = i.run_category)
 group by i.severity, i.category;
+
+-- name: grown
+-- By how much the counts of a counted branch grew with this commit.
+select (c ->> 0)::int as severity, c ->> 1 as category, sum((c ->> 2)::int)::int as grown
+from analyses a cross join lateral jsonb_array_elements(a.changes) as c
+where a.branch_id = %(branch_id)s
+  and (a.id = %(number)s or a.commit = %(commit)s and a.commit <> '' and a.id <= %(number)s)
+group by 1, 2 having sum((c ->> 2)::int) > 0;
 
 -- name: keep
 update analyses set gate = %(gate)s::jsonb where id = %(number)s;

@@ -220,7 +220,8 @@ async def _found(connection: Connection, row: _Analysis) -> judge.Found:
     elif is_long and row.is_first:
         unjudged = "the first analysis of a branch has nothing before it, so nothing is new"
     elif is_long:
-        new = _tally(await connection.fetch_all(queries.new, tuple, **place, **commit))
+        query = queries.grown if row.counted else queries.new
+        new = _tally(await connection.fetch_all(query, tuple, **place, **commit))
     return judge.Found(
         complete=not unfinished,
         unfinished=tuple(unfinished),
@@ -281,6 +282,7 @@ class _Analysis:
     branch: str
     pr: int | None
     project: str
+    counted: bool
     verdict_before: str | None
 
 

@@ -12,6 +12,7 @@ from insight_cloud.app.sarif.model import SEVERITIES, Category, Severity
 __all__ = [
     "RANKS",
     "Change",
+    "Code",
     "Counts",
     "Day",
     "Decision",
@@ -98,6 +99,14 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """A few lines of the code around an issue, from `line` on; credentials are masked."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class IssueDetail:
     """Everything known about one issue."""
 
@@ -117,6 +126,7 @@ class IssueDetail:
     related: tuple[Place, ...] = ()
     flow: tuple[Place, ...] = ()
     events: tuple[Event, ...] = ()
+    code: Code | None = None
 
 
 @dataclass(frozen=True, slots=True)

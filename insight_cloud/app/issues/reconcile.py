@@ -296,11 +296,12 @@ def _row(
 
 
 def _details(finding: Finding) -> dict[str, Any] | None:
-    if not (finding.related or finding.flow):
+    if not (finding.related or finding.flow or finding.snippet):
         return None
-    details: dict[str, Any] = msgspec.to_builtins(
-        {"related": finding.related, "flow": finding.flow}
-    )
+    told: dict[str, Any] = {"related": finding.related, "flow": finding.flow}
+    if finding.snippet is not None:
+        told["snippet"] = finding.snippet
+    details: dict[str, Any] = msgspec.to_builtins(told)
     return details
 
 

@@ -13,6 +13,7 @@ import msgspec
 from insight_cloud.app import api
 from insight_cloud.app.issues import queries
 from insight_cloud.app.issues.models import (
+    Code,
     Counts,
     Day,
     Decision,
@@ -270,6 +271,7 @@ class _DetailRow(Issue):
             related=_places(details.get("related", ())),
             flow=_places(details.get("flow", ())),
             events=events,
+            code=msgspec.convert(details.get("snippet"), Code | None),
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from insight_cloud.app.accounts.models import Role
+from insight_cloud.app.privacy import Level
 
 __all__ = ["Member", "Project", "ProjectPage", "PublicProject"]
 
@@ -23,6 +24,7 @@ class PublicProject:
     created_at: datetime
     role: Role | None
     public_badge: bool = False
+    privacy: Level = "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Project:
         hash_key: 32 random bytes that key the identities of this project's issues.
         role: the caller's role as a member; None for an administrator or operator who is none.
         public_badge: whether everybody may see the verdict about its branches.
+        privacy: the highest level that its uploads may be of.
         version: grows with every change of what is known about the project.
     """
 
@@ -48,6 +51,7 @@ class Project:
     role: Role | None
     version: int = 0
     public_badge: bool = False
+    privacy: Level = "source"
 
     @property
     def public(self) -> PublicProject:
@@ -60,6 +64,7 @@ class Project:
             created_at=self.created_at,
             role=self.role,
             public_badge=self.public_badge,
+            privacy=self.privacy,
         )
 
 

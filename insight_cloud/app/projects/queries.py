@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from insight_cloud.app.accounts.models import Role
+from insight_cloud.app.privacy import Level
 from insight_cloud.app.projects.models import Member, Project
 from insight_cloud.database import Connection, sql
 from insight_cloud.database.statements import Statements
@@ -31,11 +32,17 @@ async def find(db: Statements, *, slug: str, user_id: int | None) -> Project | N
 
 
 async def add(
-    db: Connection, *, slug: str, name: str, hash_key: bytes, now: datetime
+    db: Connection, *, slug: str, name: str, hash_key: bytes, privacy: Level, now: datetime
 ) -> int | None:
     """Add a project; None when the slug is taken."""
     return await db.fetch_maybe(
-        _SQL.add_project, int, slug=slug, name=name, hash_key=hash_key, now=now
+        _SQL.add_project,
+        int,
+        slug=slug,
+        name=name,
+        hash_key=hash_key,
+        privacy=privacy,
+        now=now,
     )
 
 
@@ -66,6 +73,7 @@ async def change(
     name: str | None,
     default_branch: str | None,
     public_badge: bool | None,
+    privacy: Level | None,
 ) -> None:
     """Set what is not None."""
     await db.execute(
@@ -74,6 +82,7 @@ async def change(
         name=name,
         default_branch=default_branch,
         public_badge=public_badge,
+        privacy=privacy,
     )
 
 

@@ -2,20 +2,20 @@
 
 -- name: find_project
 select p.id as number, p.public_id as id, p.slug, p.name, p.default_branch, p.hash_key,
-    p.created_at, m.role, p.version, p.public_badge
+    p.created_at, m.role, p.version, p.public_badge, p.privacy
 from projects p
 left join members m on m.project_id = p.id and m.user_id = %(user_id)s
 where p.slug = %(slug)s;
 
 -- name: add_project
-insert into projects (slug, name, hash_key, created_at)
-values (%(slug)s, %(name)s, %(hash_key)s, %(now)s)
+insert into projects (slug, name, hash_key, privacy, created_at)
+values (%(slug)s, %(name)s, %(hash_key)s, %(privacy)s, %(now)s)
 on conflict do nothing
 returning id;
 
 -- name: list_projects_of_member
 select p.id as number, p.public_id as id, p.slug, p.name, p.default_branch, p.hash_key,
-    p.created_at, m.role, p.version, p.public_badge
+    p.created_at, m.role, p.version, p.public_badge, p.privacy
 from members m join projects p on p.id = m.project_id
 where m.user_id = %(user_id)s and p.slug > %(after)s
     and (%(project_id)s::bigint is null or p.id = %(project_id)s)
@@ -23,7 +23,7 @@ order by p.slug limit %(limit)s::bigint;
 
 -- name: list_all_projects
 select p.id as number, p.public_id as id, p.slug, p.name, p.default_branch, p.hash_key,
-    p.created_at, m.role, p.version, p.public_badge
+    p.created_at, m.role, p.version, p.public_badge, p.privacy
 from projects p left join members m on m.project_id = p.id and m.user_id = %(user_id)s
 where p.slug > %(after)s and (%(project_id)s::bigint is null or p.id = %(project_id)s)
 order by p.slug limit %(limit)s::bigint;
@@ -33,6 +33,7 @@ update projects set
     name = coalesce(%(name)s, name),
     default_branch = coalesce(%(default_branch)s, default_branch),
     public_badge = coalesce(%(public_badge)s, public_badge),
+    privacy = coalesce(%(privacy)s, privacy),
     version = version + 1
 where id = %(project_id)s;
 

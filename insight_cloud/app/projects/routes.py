@@ -12,6 +12,7 @@ from insight_cloud.app.accounts import InCaller, Role
 from insight_cloud.app.accounts.models import ApiToken
 from insight_cloud.app.accounts.rules import EMAIL_LIMIT, NAME_LIMIT, SLUG_PATTERN
 from insight_cloud.app.api import Body, InContext, InCursor, problems, reply
+from insight_cloud.app.privacy import Level
 from insight_cloud.app.projects import service
 from insight_cloud.app.projects.models import Member, ProjectPage, PublicProject
 
@@ -37,6 +38,9 @@ class ProjectChange(Body):
     default_branch: str | None = Field(default=None, min_length=1, max_length=200)
     public_badge: StrictBool | None = Field(
         default=None, description="Whether everybody may see the verdict about its branches."
+    )
+    privacy: Level | None = Field(
+        default=None, description="The highest privacy level that its uploads may be of."
     )
 
 
@@ -106,7 +110,7 @@ async def change_project(
     project: Slug,
     body: ProjectChange,
 ) -> Response:
-    """Rename a project, choose its default branch, show its badge; for maintainers."""
+    """Rename a project, choose its default branch, bound what it takes; for maintainers."""
     changed = await service.change(
         context,
         caller,
@@ -114,6 +118,7 @@ async def change_project(
         name=body.name,
         default_branch=body.default_branch,
         public_badge=body.public_badge,
+        privacy=body.privacy,
     )
     return reply(request, changed.public)
 

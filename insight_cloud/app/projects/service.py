@@ -15,8 +15,11 @@ from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.models import ApiToken, Caller, Role
 from insight_cloud.app.accounts.policy import Right
 from insight_cloud.app.api import Context, cursor, position
+from insight_cloud.app.privacy import Level
 from insight_cloud.app.projects import queries
 from insight_cloud.app.projects.models import Member, Project, ProjectPage
+from insight_cloud.app.quotas import limits
+from insight_cloud.app.quotas import service as quotas
 from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused
 from insight_cloud.database import Connection
 
@@ -26,6 +29,7 @@ __all__ = [
     "create",
     "delete",
     "ensure",
+    "level_of_uploads",
     "list_members",
     "list_projects",
     "list_tokens",
@@ -103,6 +107,18 @@ async def ensure(context: Context, caller: Caller, slug: str) -> Project:
     return await open(context, caller, slug, "upload")
 
 
+async def level_of_uploads(context: Context, caller: Caller, slug: str) -> Level:
+    """The highest privacy level that an upload to a project may be of, also of one to be made.
+
+    Raises:
+        Missing, Refused: as in `ensure`.
+    """
+    accounts.require(caller, "ingest")
+    if not _SLUG.fullmatch(slug) or not await _exists(context, slug):
+        return context.settings.analyses.privacy
+    return (await open(context, caller, slug, "upload")).privacy
+
+
 async def with_badge(context: Context, caller: Caller | None, slug: str) -> Project:
     """Open a project whose badge the caller may see: everybody, where the project says so.
 
@@ -155,10 +171,11 @@ async def change(
     name: str | None = None,
     default_branch: str | None = None,
     public_badge: bool | None = None,
+    privacy: Level | None = None,
 ) -> Project:
-    """Rename a project, choose its default branch, show its badge to all. For maintainers.
+    """Rename a project, choose its default branch, show its badge to all, bound what it takes.
 
-    What is None stays as it is.
+    For maintainers. What is None stays as it is.
 
     Raises:
         Missing: as in `open`.
@@ -170,6 +187,7 @@ async def change(
         "name": None if name is None else rules.name(name),
         "default_branch": None if default_branch is None else _branch(default_branch),
         "public_badge": public_badge,
+        "privacy": privacy,
     }
     said = ", ".join(f"{field} {value}" for field, value in wanted.items() if value is not None)
     async with context.pool.transaction() as db:
@@ -220,7 +238,7 @@ async def put_member(
             raise Missing(f"nobody with the address {email} has an account here")
         member = await queries.find_member(db, project_id=project.number, email=email)
         if member is None:
-            await _refuse_more_members(db, project)
+            await _refuse_more_members(context, db, project)
         elif role != "maintainer":
             await _refuse_last_maintainer(db, caller, project, member)
         await queries.put_member(
@@ -302,11 +320,13 @@ async def _create(context: Context, caller: Caller, *, slug: str, name: str) -> 
     if caller.project_id is not None:
         raise Refused(f"this token is for the project {caller.project!r} only")
     async with context.pool.transaction() as db:
+        await quotas.require_room_for_project(db, context, caller)
         project_id = await queries.add(
             db,
             slug=slug,
             name=name,
             hash_key=secrets.token_bytes(_HASH_KEY_BYTES),
+            privacy=context.settings.analyses.privacy,
             now=context.now(),
         )
         if project_id is None:
@@ -350,9 +370,11 @@ async def _refuse_last_maintainer(
         raise Conflict(f"{project.slug!r} would have no maintainer; make somebody else one first")
 
 
-async def _refuse_more_members(db: Connection, project: Project) -> None:
-    if await queries.count_members(db, project_id=project.number) >= MEMBERS_LIMIT:
-        raise Conflict(f"{project.slug!r} has {MEMBERS_LIMIT} members, which is the limit")
+async def _refuse_more_members(context: Context, db: Connection, project: Project) -> None:
+    wanted = limits.of(context.settings.quotas, context.limits.policies["analysis"]).members
+    most = min(wanted or MEMBERS_LIMIT, MEMBERS_LIMIT)
+    if await queries.count_members(db, project_id=project.number) >= most:
+        raise Conflict(f"the members of {project.slug!r} are {most} already, which is the limit")
 
 
 def _address(email: str) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "Run",
     "RunState",
     "Severity",
+    "Snippet",
     "Warned",
 ]
 
@@ -59,6 +60,13 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     external: bool = False
 
 
+class Snippet(msgspec.Struct, frozen=True, kw_only=True):
+    """A few lines of the code around a finding, from `line` on."""
+
+    line: int
+    text: str
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A rule as its tool describes it; texts are plain or Markdown, never trusted as HTML."""
 
@@ -75,7 +83,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     `location` is None for a finding about the project as a whole. `fingerprints` are the
     tool's own, by name. `context_hash` and `line_hash` are ours (`sarif.fingerprint`), and
     empty where the sources were not at hand. `pointer` is the result's JSON pointer in its
-    log (empty when it was not read from one).
+    log (empty when it was not read from one). `snippet` is there where the code around the
+    finding was sent along.
     """
 
     rule: str
@@ -90,6 +99,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     line_hash: str = ""
     suppressed: bool = False
     pointer: str = ""
+    snippet: Snippet | None = None
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):

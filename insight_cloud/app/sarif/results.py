@@ -9,7 +9,7 @@ import msgspec
 
 from insight_cloud.app.sarif import messages, severity, wire
 from insight_cloud.app.sarif.limits import Limits
-from insight_cloud.app.sarif.model import Category, Finding, Location, Severity
+from insight_cloud.app.sarif.model import Category, Finding, Location, Severity, Snippet
 from insight_cloud.app.sarif.paths import Resolver
 from insight_cloud.app.sarif.rules import Book, Entry
 from insight_cloud.app.sarif.warned import Warnings
@@ -24,6 +24,8 @@ OUR_PROJECT = "insightProject"
 
 OUR_LINE = "insightLine/v1"
 """The partial fingerprint that holds `Finding.line_hash`."""
+
+_SNIPPET_LINES, _SNIPPET_CHARACTERS = 7, 4_000
 
 _LARGEST_LINE = 2**31 - 1
 """PostgreSQL's integer."""
@@ -98,6 +100,7 @@ class ResultReader:
             line_hash=line,
             suppressed=bool(result.suppressions) and _suppressed(result.suppressions),
             pointer=pointer,
+            snippet=_snippet(given[0]) if given and locations else None,
         )
 
     def _entry(self, result: wire.Result, pointer: str) -> Entry:
@@ -269,6 +272,17 @@ class ResultReader:
             self._warnings.add(pointer, f"only {limit} fingerprints are kept")
             kept = dict(sorted(kept.items())[:limit])
         return kept
+
+
+def _snippet(place: wire.Location) -> Snippet | None:
+    """The code around a place, where the log brings it and says which line it begins at."""
+    context = place.physical_location.context_region if place.physical_location else None
+    text = context.snippet.text if context is not None and context.snippet is not None else None
+    line = context.start_line if context is not None else None
+    if not text or line is None or not 0 < line <= _LARGEST_LINE or line != int(line):
+        return None
+    lines = text.splitlines()[:_SNIPPET_LINES]
+    return Snippet(line=int(line), text="\n".join(lines)[:_SNIPPET_CHARACTERS])
 
 
 def _suppressed(suppressions: list[wire.Suppression] | None) -> bool:

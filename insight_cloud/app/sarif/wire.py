@@ -105,11 +105,25 @@ class Region(Wire):
     end_column: Number = None
 
 
+class Content(Wire):
+    """A part of a file as text."""
+
+    text: str | None = None
+
+
+class ContextRegion(Wire):
+    """A region and what stands around it."""
+
+    start_line: Number = None
+    snippet: Content | None = None
+
+
 class PhysicalLocation(Wire):
     """A file and a part of it."""
 
     artifact_location: ArtifactLocation | None = None
     region: Region | None = None
+    context_region: ContextRegion | None = None
 
 
 class Location(Wire):

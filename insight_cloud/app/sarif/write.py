@@ -14,14 +14,32 @@ from urllib.parse import quote
 import msgspec
 
 from insight_cloud.app.sarif.messages import literal
-from insight_cloud.app.sarif.model import SEVERITIES, Finding, Location, Rule, Run, Severity
+from insight_cloud.app.sarif.model import (
+    SEVERITIES,
+    Finding,
+    Location,
+    Rule,
+    Run,
+    Severity,
+    Snippet,
+)
 from insight_cloud.app.sarif.results import OUR_CONTEXT, OUR_LINE, OUR_PROJECT
 from insight_cloud.app.sarif.runs import OUR_DETAIL, OUR_SCOPE, OUR_STATE
 from insight_cloud.app.sarif.severity import OUR_CATEGORY, OUR_SEVERITY
 
-__all__ = ["HEAD", "RUN_TAIL", "TAIL", "log", "result", "run_head"]
+__all__ = [
+    "HEAD",
+    "ROOT",
+    "ROOT_TEXT",
+    "RUN_TAIL",
+    "SCHEMA_URI",
+    "TAIL",
+    "log",
+    "result",
+    "run_head",
+]
 
-_SCHEMA = (
+SCHEMA_URI = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 _LEVEL: dict[Severity, str] = {
@@ -34,7 +52,8 @@ _LEVEL: dict[Severity, str] = {
 _SCORE: dict[Severity, str] = {"critical": "9.5", "high": "8.0", "medium": "5.0", "low": "2.0"}
 """GitHub shows security alerts by this number, and takes it from the rule only."""
 
-_ROOT = "%SRCROOT%"
+ROOT = "%SRCROOT%"
+ROOT_TEXT = "The root of the sources."
 _SAFE = "/!$&'()*+,;=@~"
 """What may stand unescaped in a relative URI's path. No colon: `C:` would be a drive."""
 
@@ -48,14 +67,14 @@ Object = dict[str, Any]
 
 def log(runs: Sequence[Run]) -> bytes:
     """The runs as one log, indented for people and ending in a line feed."""
-    written = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_run(run) for run in runs]}
+    written = {"$schema": SCHEMA_URI, "version": "2.1.0", "runs": [_run(run) for run in runs]}
     return msgspec.json.format(msgspec.json.encode(written), indent=1) + b"\n"
 
 
 # -- part by part: for a log that is too long to be held
 
 
-HEAD = b'{"$schema": "' + _SCHEMA.encode() + b'", "version": "2.1.0", "runs": [\n'
+HEAD = b'{"$schema": "' + SCHEMA_URI.encode() + b'", "version": "2.1.0", "runs": [\n'
 RUN_TAIL = b"]}"
 TAIL = b"\n]}\n"
 
@@ -64,7 +83,7 @@ def run_head(tool: str, rules: Sequence[Rule]) -> bytes:
     """A run up to its results, which follow with commas between, and `RUN_TAIL` after them."""
     written: Object = {
         "tool": {"driver": {"name": tool, "rules": [_rule(rule, ()) for rule in rules]}},
-        "originalUriBaseIds": {_ROOT: {"description": {"text": "The root of the sources."}}},
+        "originalUriBaseIds": {ROOT: {"description": {"text": ROOT_TEXT}}},
     }
     return msgspec.json.encode(written)[:-1] + b', "results": [\n'
 
@@ -86,7 +105,7 @@ def _run(run: Run) -> Object:
     written: Object = {
         "tool": {"driver": driver},
         "invocations": [_invocation(run)],
-        "originalUriBaseIds": {_ROOT: {"description": {"text": "The root of the sources."}}},
+        "originalUriBaseIds": {ROOT: {"description": {"text": ROOT_TEXT}}},
         "results": [_result(finding, index[finding.rule]) for finding in run.findings],
     }
     if run.category:
@@ -159,6 +178,8 @@ def _result(finding: Finding, rule_index: int) -> Object:
         "message": {"text": literal(finding.message)},
     }
     written["locations"] = [_location(finding.location or _PROJECT)]
+    if finding.snippet is not None:
+        written["locations"][0]["physicalLocation"]["contextRegion"] = _context(finding.snippet)
     if finding.related:
         unique = dict.fromkeys(finding.related)  # the schema forbids equal ones
         written["relatedLocations"] = [_location(place) for place in unique]
@@ -199,9 +220,17 @@ def _location(place: Location) -> Object:
     return written
 
 
+def _context(snippet: Snippet) -> Object:
+    return {
+        "startLine": snippet.line,
+        "endLine": snippet.line + snippet.text.count("\n"),
+        "snippet": {"text": snippet.text},
+    }
+
+
 def _artifact(place: Location) -> Object:
     if not place.external:
-        return {"uri": quote(place.path, safe=_SAFE, errors="replace"), "uriBaseId": _ROOT}
+        return {"uri": quote(place.path, safe=_SAFE, errors="replace"), "uriBaseId": ROOT}
     if _HAS_SCHEME.match(place.path):
         return {"uri": place.path}
     return {"uri": quote(place.path, safe=f"{_SAFE}:", errors="replace")}

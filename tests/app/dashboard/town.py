@@ -19,10 +19,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from insight_cloud import wiring
-from insight_cloud.app import api, web
+from insight_cloud.app import api, privacy, web
 from insight_cloud.app.accounts import service as accounts
 from insight_cloud.app.accounts.models import Caller
 from insight_cloud.app.analyses import service as analyses
+from insight_cloud.app.analyses import snapshots
 from insight_cloud.app.analyses.models import Submission, Upload
 from insight_cloud.app.issues import service as issues
 from insight_cloud.app.issues.models import Filter, Issue
@@ -30,7 +31,7 @@ from insight_cloud.app.issues.queries import named
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import write
-from insight_cloud.app.sarif.model import Category, Finding, Location, Rule, Run, Severity
+from insight_cloud.app.sarif.model import Category, Finding, Location, Rule, Run, Severity, Snippet
 from insight_cloud.app.triage import service as triage
 from insight_cloud.app.triage.models import Selection, Verdict
 from insight_cloud.app.webhooks import service as webhooks
@@ -252,6 +253,11 @@ async def _others(town: Town, ada: Caller) -> None:
     await _analyse(town, ada, clean, 12, _findings(5)[:4])
     await _analyse(town, ada, clean, 3, [])
     await projects.create(town.context, ada, slug="infra", name="Infrastructure")
+    await projects.create(town.context, ada, slug="vault", name="Vault")
+    await projects.change(town.context, ada, "vault", privacy="counts")
+    runs = [Run(tool="ruff", findings=tuple(one for _, one in _findings(9)))]
+    body = privacy.counts(runs, branch="main", commit="", keyed=privacy.Keyed(), lines=9_000)
+    await snapshots.ingest(town.context, ada, "vault", body)
 
 
 async def _first(town: Town, project: Project, wanted: Filter) -> Issue:
@@ -348,6 +354,11 @@ def _flow() -> tuple[str, Finding]:
                 Location(path="src/api/views.py", line=88, message="`name` comes from a request"),
                 Location(path=LONG_PATH, line=1042, message="passed on"),
                 Location(path=place.path, line=118, message="becomes part of a statement"),
+            ),
+            snippet=Snippet(
+                line=117,
+                text=f"def find(name):\n    rows = execute('select ' + name)  # {EVIL}\n"
+                f"    return rows[{'0' * 150}]",
             ),
         ),
     )

@@ -33,6 +33,7 @@ async def test_a_project_is_made_shown_changed_and_deleted(house: House) -> None
         "created_at",
         "role",
         "public_badge",
+        "privacy",
     }
     assert (project["slug"], project["role"]) == ("demo", "maintainer")
     same = await house.http.get(
