@@ -104,7 +104,7 @@ def test_a_condition_does_not_hold(text: str) -> None:
     ],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
-    with pytest.raises(Corrupt, match="condition|JSON|duration"):
+    with pytest.raises(Corrupt, match=r"condition|JSON|duration"):
         parse(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -40,10 +41,10 @@ async def read_text(target: Target, parameters: Mapping[str, Any]) -> dict[str, 
 
     A pattern with a group finds the group. `names` are the paths.
     """
-    paths = chosen(target, parameters["files"], parameters)
+    paths = await asyncio.to_thread(chosen, target, parameters["files"], parameters)
     patterns = {name: re.compile(text, re.MULTILINE) for name, text in parameters["find"].items()}
     folder = target.need_folder()
-    files = []
+    files: list[dict[str, Any]] = []
     for path in paths:
         text = _text(path)
         found = {name: pattern.findall(text) for name, pattern in patterns.items()}
@@ -81,13 +82,19 @@ def chosen(
     Raises:
         NotRun: there is none.
     """
-    wanted = [str(one) for one in ([patterns] if isinstance(patterns, str) else patterns)]
+    given: list[Any] = [patterns] if isinstance(patterns, str) else list(patterns)
+    wanted = _flat(given)
     paths = sorted({path for pattern in wanted for path in _matching(target, pattern)})
     if not paths:
         raise NotRun(f"there is no file {' or '.join(wanted)}{_made_by(parameters)}")
     if not private and len(paths) > _MOST_FILES:
         raise Corrupt(f"{len(paths)} files match; name fewer than {_MOST_FILES}")
     return paths
+
+
+def _flat(patterns: list[Any]) -> list[str]:
+    """The patterns, also those that a value brings as a list of its own."""
+    return [str(inner) for one in patterns for inner in (one if isinstance(one, list) else [one])]
 
 
 def _matching(target: Target, pattern: str) -> Iterator[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,9 +20,14 @@ _LAST_BYTES = 32 * 1024 * 1024
 
 async def read_logs(target: Target, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The last 32 MiB of each of `files`: `lines`, how many are JSON, and lines with `secrets`."""
+    paths = chosen(target, parameters["files"], parameters)
+    return await asyncio.to_thread(_read, paths)  # it takes seconds, and others wait
+
+
+def _read(paths: Iterable[Path]) -> dict[str, Any]:
     lines = structured = with_id = 0
     secrets: list[str] = []
-    for path in chosen(target, parameters["files"], parameters):
+    for path in paths:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LAST_BYTES))
             text = file.read(_LAST_BYTES).decode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -39,17 +40,29 @@ async def read_source(target: Target, parameters: Mapping[str, Any]) -> dict[str
     rule = str(parameters["rule"])
     if rule == "secrets":
         return await _secrets(target, parameters)
-    passed = [re.compile(text) for text in parameters.get("except", [])]
-    folder, findings, count = target.need_folder(), [], 0
-    for path in chosen(target, ["**/*.py"], parameters):
-        name = str(path.relative_to(folder))
-        if any(pattern.search(name) for pattern in passed):
-            continue
-        count += 1
-        findings += [f"{name}:{line} {text}" for line, text in _RULES[rule](_tree(path))]
+    # Reading a project takes seconds: in a thread, so that other probes' time goes on.
+    count, findings = await asyncio.to_thread(_read, target, parameters, _RULES[rule])
     if count == 0:
         raise NotRun("no Python file is left after the exceptions")
     return {"files": count, "findings": findings}
+
+
+def _read(
+    target: Target,
+    parameters: Mapping[str, Any],
+    rule: Callable[[ast.AST], Iterator[tuple[int, str]]],
+) -> tuple[int, list[str]]:
+    folder, findings, count = target.need_folder(), [], 0
+    for path in chosen(target, ["**/*.py"], parameters):
+        name = str(path.relative_to(folder))
+        if not _is_passed(name, parameters):
+            count += 1
+            findings += [f"{name}:{line} {text}" for line, text in rule(_tree(path))]
+    return count, findings
+
+
+def _is_passed(name: str, parameters: Mapping[str, Any]) -> bool:
+    return any(re.search(pattern, name) for pattern in parameters.get("except", []))
 
 
 def _tree(path: Path) -> ast.AST:
@@ -105,25 +118,40 @@ _RULES: Mapping[str, Callable[[ast.AST], Iterator[tuple[int, str]]]] = {
 
 async def _secrets(target: Target, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Secrets in every commit that any branch reaches; without Git, in the files."""
-    folder = target.need_folder()
-    passed = [re.compile(text) for text in parameters.get("except", [])]
-    history = await _history(folder)
-    findings = set()
-    name, count = "", 0
+    history = await _history(target.need_folder())
+    search = _in_history if history else _in_files
+    count, findings = await asyncio.to_thread(search, history, target, parameters)
+    return {"files": count, "history": bool(history), "findings": sorted(findings)}
+
+
+def _in_history(history: str, _: Target, parameters: Mapping[str, Any]) -> tuple[int, set[str]]:
+    findings: set[str] = set()
+    name, count, passed = "", 0, False
     for line in history.splitlines():
         if line.startswith("+++ "):
-            name = line[6:]
-            count += 1
-        elif line.startswith("+") and not any(pattern.search(name) for pattern in passed):
+            name, count = line[6:], count + 1
+            passed = _is_passed(name, parameters)
+        elif line.startswith("+") and not passed:
             findings |= {f"{name}: {kind}" for kind in secrets_in(line[1:4096])}
-    if not history:
-        for path in chosen(target, ["**/*"], parameters):
-            name = str(path.relative_to(folder))
+    return count, findings
+
+
+def _in_files(_: str, target: Target, parameters: Mapping[str, Any]) -> tuple[int, set[str]]:
+    findings: set[str] = set()
+    count, left = 0, _HISTORY_BYTES
+    for path in chosen(target, ["**/*"], parameters):
+        name = str(path.relative_to(target.need_folder()))
+        size = path.stat().st_size
+        if size > _LARGEST_BYTES or _is_passed(name, parameters):
+            continue
+        left -= size
+        if left < 0:
+            raise NotRun("the files are more than 64 MiB: put the project under Git")
+        data = path.read_bytes()
+        if b"\0" not in data:
             count += 1
-            if path.stat().st_size <= _LARGEST_BYTES and not any(p.search(name) for p in passed):
-                text = path.read_bytes().decode("utf-8", "replace")
-                findings |= {f"{name}: {kind}" for kind in secrets_in(text)}
-    return {"files": count, "history": bool(history), "findings": sorted(findings)}
+            findings |= {f"{name}: {kind}" for kind in secrets_in(data.decode("utf-8", "replace"))}
+    return count, findings
 
 
 async def _history(folder: Path) -> str:
