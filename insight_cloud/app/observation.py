@@ -161,7 +161,9 @@ class Observation:
             release=__version__,
             service=wanted.service_name,
         )
-        self.metrics = telemetry.Metrics(self.recorder, allowed=_may_scrape(wanted))
+        self.metrics = telemetry.Metrics(
+            self.recorder, allowed=_may_scrape(wanted), history=self.history
+        )
         self.vitals = telemetry.Vitals(self.recorder, routes=pages, share=wanted.vitals_share)
         self._traces = _traces(wanted, self.is_trusted if wanted.trust_request_id else None)
         self.errors = telemetry.LastErrors(

@@ -17,6 +17,8 @@ import pytest
 
 from insight_cloud import settings
 from insight_cloud.cli import insight
+from insight_cloud.launch import checklist
+from insight_cloud.launch import file as launch_file
 from scripts import generate_docs
 from tests.docs import pages
 from tests.docs.pages import ROOT, Example
@@ -156,7 +158,11 @@ async def test_a_python_example_runs(example: Example, tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", _of("toml"), ids=str)
 def test_a_settings_example_is_accepted(example: Example, tmp_path: Path) -> None:
     tomllib.loads(example.text)
-    if not example.not_run:
+    if example.text.startswith("# launch.toml\n"):
+        file = tmp_path / "launch.toml"
+        file.write_text(example.text)
+        launch_file.read(file, checklist())
+    elif not example.not_run:
         file = tmp_path / "insight.toml"
         file.write_text(example.text)
         settings.load(file, environment={})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from insight_cloud.core.asgi import Scope
-from insight_cloud.telemetry import Metrics, Recorder, anybody, bearer, nobody
+from insight_cloud.telemetry import History, Metrics, Recorder, anybody, bearer, nobody
 from tests.telemetry.asgi import call
 
 
@@ -53,3 +53,25 @@ async def test_only_who_is_allowed_reads_them() -> None:
 async def test_metrics_are_not_written() -> None:
     answer = await call(Metrics(metrics(), allowed=anybody), method="POST")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_period_is_what_was_counted_in_it() -> None:
+    now = [1_000_000.0]
+    recorder = Recorder()
+    hits, level = recorder.counter("hit_total"), recorder.gauge("level")
+    history = History(recorder.read, clock=lambda: now[0])
+    app = Metrics(recorder, allowed=anybody, history=history)
+    for _ in range(10):
+        history.tick()
+        hits.add(amount=5)
+        now[0] += 60
+    level.set(7)
+    answer = await call(app, "/metrics?seconds=120")
+    assert b"hit_total 10.0\n" in answer.body
+    assert b"level 7\n" in answer.body
+    assert answer.headers["x-period-seconds"] == "120"
+    assert b"hit_total 50.0\n" in (await call(app, "/metrics")).body
+    for wrong in ("x", "0", "-1", "nan", "inf"):
+        assert (await call(app, f"/metrics?seconds={wrong}")).status == 422
+    without = await call(Metrics(recorder, allowed=anybody), "/metrics?seconds=120")
+    assert "x-period-seconds" not in without.headers
