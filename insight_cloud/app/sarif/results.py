@@ -281,8 +281,9 @@ def _snippet(place: wire.Location) -> Snippet | None:
     line = context.start_line if context is not None else None
     if not text or line is None or not 0 < line <= _LARGEST_LINE or line != int(line):
         return None
-    lines = text.splitlines()[:_SNIPPET_LINES]
-    return Snippet(line=int(line), text="\n".join(lines)[:_SNIPPET_CHARACTERS])
+    lines = "\n".join(text.splitlines()[:_SNIPPET_LINES])
+    kept = lines[:_SNIPPET_CHARACTERS].rstrip("\n")
+    return Snippet(line=int(line), text=kept) if kept else None
 
 
 def _suppressed(suppressions: list[wire.Suppression] | None) -> bool:

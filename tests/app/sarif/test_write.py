@@ -20,6 +20,7 @@ from insight_cloud.app.sarif.model import (
     Run,
     RunState,
 )
+from insight_cloud.app.sarif.results import OUR_CONTEXT, OUR_LINE
 from insight_cloud.core.errors import Invalid
 from tests.app.sarif import logs
 
@@ -66,7 +67,9 @@ FINDINGS = st.builds(
     location=st.none() | places(),
     related=st.lists(places(), max_size=2, unique=True).map(tuple),
     flow=st.lists(places(), max_size=2).map(tuple),
-    fingerprints=st.dictionaries(WORDS, WORDS, max_size=2),
+    fingerprints=st.dictionaries(
+        WORDS.filter(lambda name: name not in {OUR_CONTEXT, OUR_LINE}), WORDS, max_size=2
+    ),
     context_hash=st.sampled_from(["", "0123456789abcdef"]),
     line_hash=st.sampled_from(["", "fedcba9876543210"]),
     suppressed=st.booleans(),
