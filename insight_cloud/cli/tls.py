@@ -379,7 +379,8 @@ async def _renewed(
         # A person who asks for the first certificate does not wait for a pause to end.
         standing = keeper.look()
         force = standing.certificate is None or bool(standing.fault)
-    async with _answering(settings, keeper):
+    due = keeper.plan(await keeper.read(), force=force)
+    async with _answering(settings, keeper) if due else contextlib.nullcontext():
         return await keeper.renew(force=force)
 
 
