@@ -4,8 +4,9 @@
     uv run python bench/tls.py --short    # a fifth of the handshakes, three servers to grade
 
 - `issue`: from an empty folder to the first handshake that a visitor trusts, against a real ACME
-  authority (pebble): http-01 answered by the application that serves, dns-01 through a stand-in of
-  Cloudflare's API, an address, and two names. The peer, certbot, only issues: it serves nothing.
+  authority (pebble): http-01 answered by the application that serves, dns-01 through the edge's
+  stand-in for Cloudflare, an address, and two names. The peer, certbot, only issues: it serves
+  nothing.
 - `renew`: handshakes by several processes without a pause, while a new certificate is installed
   every half second. A failed one is any that is not verified to the end. `served after` is the
   longest time from an installation to a visitor who sees it. The peer is nginx with `-s reload`.
@@ -38,6 +39,7 @@ sys.path.insert(0, str(ROOT))
 
 import uvicorn  # noqa: E402 - after the path
 
+from insight_cloud.edge.fake import TOKEN, Fake  # noqa: E402
 from insight_cloud.tls import (  # noqa: E402  # noqa: E402
     Acme,
     Api,
@@ -54,8 +56,8 @@ from insight_cloud.tls import (  # noqa: E402  # noqa: E402
     serving,
 )
 from insight_cloud.tls.store import Meta  # noqa: E402
+from tests.edge.support import answering  # noqa: E402
 from tests.tls import authority, configurations  # noqa: E402
-from tests.tls.cloudflare import TOKEN, cloudflare  # noqa: E402
 from tests.tls.pebble import Pebble, free_port, pebble  # noqa: E402
 
 VISITORS = 3
@@ -103,26 +105,26 @@ def visit(port: int, trust: ssl.SSLContext, name: str) -> int:
 
 def issue(acme: Pebble) -> list[Row]:
     rows = []
-    with cloudflare("site.example") as cf:
-
-        def changed(name: str, values: list[str]) -> None:
-            acme.tell("clear-txt", host=f"{name}.")
-            for value in values:
-                acme.tell("set-txt", host=f"{name}.", value=value)
-
-        cf.changed = changed
+    fake = Fake(name="site.example", on_change=lambda _: publish(fake, acme))
+    with answering(fake) as url:
         for title, names, by_dns in (
             ("http-01, two names", ("site.example", "www.site.example"), False),
             ("http-01, an address", ("127.0.0.1",), False),
             ("dns-01, with a wildcard", ("site.example", "*.site.example"), True),
         ):
-            make = (
-                (lambda: Dns01(Records(Api(TOKEN, url=cf.url)), wait_seconds=0)) if by_dns else None
-            )
+            make = (lambda: Dns01(Records(Api(TOKEN, url=url)), wait_seconds=0)) if by_dns else None
             seconds = min(from_nothing(acme, names, make) for _ in range(2))
             rows.append({"what": title, "who": "ours", "seconds": round(seconds, 2)})
     rows.append(certbot(acme))
     return rows
+
+
+def publish(fake: Fake, acme: Pebble) -> None:
+    """Carry the proofs from the stand-in's zone to the name server that the authority asks."""
+    name = "_acme-challenge.site.example"
+    acme.tell("clear-txt", host=f"{name}.")
+    for value in fake.records.values(name):
+        acme.tell("set-txt", host=f"{name}.", value=value)
 
 
 def from_nothing(acme: Pebble, names: tuple[str, ...], make: Callable[[], Any] | None) -> float:

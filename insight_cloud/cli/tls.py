@@ -173,7 +173,7 @@ def check(
     _finish(ctx, Report.of(found), as_json=as_json)
 
 
-@command.command(epilog=statuses(6, s1="a grade is below --at-least"))
+@command.command(epilog=statuses(3, 6, 7, s1="a grade is below --at-least"))
 @click.argument("hosts", nargs=-1, required=True, metavar="HOST[:PORT]...")
 @click.option("--at-least", type=click.Choice(_LETTERS), help="Fail when a host is graded lower.")
 @click.option("--address", help="Connect to this address instead of the host's own.")
@@ -202,7 +202,7 @@ def grade(
         ctx.exit(CHECK_FAILED)
 
 
-@command.command(epilog=statuses(3, 4, 6))
+@command.command(epilog=statuses(3, 4, 5, 6, 7))
 @click.option(
     "--reason",
     type=click.Choice(tuple(_REASONS)),
@@ -379,7 +379,8 @@ async def _renewed(
         # A person who asks for the first certificate does not wait for a pause to end.
         standing = keeper.look()
         force = standing.certificate is None or bool(standing.fault)
-    async with _answering(settings, keeper):
+    due = keeper.plan(await keeper.read(), force=force)
+    async with _answering(settings, keeper) if due else contextlib.nullcontext():
         return await keeper.renew(force=force)
 
 

@@ -425,6 +425,8 @@ class Acme:
         ]
         detail = _NAME_IN.sub("?", "; ".join(filter(None, details)))[:500]
         kind = str(error.typ).rsplit(":", 1)[-1]
+        if kind == "blank" and not detail:  # a problem that says nothing but its status
+            kind = f"status {status}"
         if kind == "rateLimited" or status == HTTPStatus.TOO_MANY_REQUESTS:
             return self._limited(detail, wait)
         if kind in {"serverInternal", "badNonce"} or status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -134,10 +134,13 @@ def load(pem: bytes) -> Certificate:
     try:
         found = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
+        if b"PRIVATE KEY-----" in pem and b"-----BEGIN CERTIFICATE" not in pem:
+            # `from None`: the original may quote what it could not read.
+            raise Corrupt("it holds a private key: name the chain first, then the key") from None
         if b"-----BEGIN" not in pem:
             hint = "convert it: openssl x509 -inform DER -in FILE"
             raise Corrupt(f"there is no PEM certificate in it; if it is DER, {hint}") from error
-        raise Corrupt(f"a certificate cannot be read: {error}") from error
+        raise Corrupt(f"a certificate in it cannot be read: {_first_line(error)}") from error
     if len(found) > _CHAIN_LENGTH:
         raise Corrupt(
             f"{len(found)} certificates are more than a chain has (at most {_CHAIN_LENGTH})"
@@ -490,4 +493,5 @@ def _span(left: timedelta) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["unknown"])[0][:200]
+    line = (str(error).splitlines() or ["unknown"])[0]
+    return line.partition(" (encountered processing")[0].partition(" See https:")[0][:200]

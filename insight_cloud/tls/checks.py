@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import certifi
 from cryptography import x509
 
-from insight_cloud.core.errors import InsightError
+from insight_cloud.core.errors import Corrupt, InsightError
 from insight_cloud.core.report import Check, stopwatch
 from insight_cloud.tls import certificate, prober, renewal, revocation, store
 from insight_cloud.tls.certificate import Certificate
@@ -59,11 +60,13 @@ def check_files(
     """Look at a chain and a key that lie anywhere.
 
     Raises:
-        Missing, Unavailable, Corrupt: one of them cannot be read.
+        Missing, Unavailable, Corrupt: one of them cannot be read; the message says which.
     """
     now = now or datetime.now(UTC)
-    found = certificate.load(store.read(chain, certificate.CHAIN_BYTES))
-    secret = certificate.load_key(store.read(key, certificate.KEY_BYTES)) if key else None
+    with _about(chain):
+        found = certificate.load(store.read(chain, certificate.CHAIN_BYTES))
+    with _about(key):
+        secret = certificate.load_key(store.read(key, certificate.KEY_BYTES)) if key else None
     answers = certificate.checks(
         found,
         now=now,
@@ -73,6 +76,15 @@ def check_files(
         warn_below=min(found.lifetime * _LATE, timedelta(days=30)),
     )
     return [*answers, *([store.private(key)] if key else [])]
+
+
+@contextlib.contextmanager
+def _about(path: Path | None) -> Iterator[None]:
+    """Name the file of which something is said."""
+    try:
+        yield
+    except Corrupt as error:
+        raise Corrupt(f"{path}: {error}") from error.__cause__
 
 
 async def check_server(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 import ssl
@@ -27,10 +28,13 @@ from insight_cloud.tls.suites import Suite
 __all__ = ["Findings", "probe", "served_chain"]
 
 _AT_ONCE = 8
+_PATIENCE = 8
+"""After so many silent answers nothing is asked twice any more: it is the server's habit."""
 _HEAD_BYTES = 64 * 1024
 _HSTS = re.compile(rb"\r\nstrict-transport-security:[ \t]*([^\r\n]{0,512})", re.IGNORECASE)
 _MAX_AGE = re.compile(rb"(?:^|;)\s*max-age\s*=\s*\"?(\d{1,12})\"?\s*(?:;|$)", re.IGNORECASE)
 _OLD = (Version.SSL3, Version.TLS10, Version.TLS11, Version.TLS12)
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}
 _BROKEN_ALERTS = {20, 21}  # bad_record_mac, decryption_failed
 
 
@@ -78,22 +82,41 @@ class _Probe:
     slots: asyncio.Semaphore
     connections: int = 0
     flights: list[Heard] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    silent: int = 0
+    """Questions that were not answered in time, though they were asked twice."""
 
     async def ask(self, version: Version, offered: Sequence[int], **options: bool) -> Heard:
         """Send one ClientHello and read the answer; a refusal is an answer without a suite."""
-        flight = Flight()
-        async with self.slots:
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(self.timeout), self.connected() as (reader, writer):
-                    message = hello.client_hello(version, offered, host=self.host, **options)
-                    await _read(reader, writer, message, flight)
-        heard = flight.heard
+        flight = await self.flight(version, offered, **options)
+        if flight is None and self.silent < _PATIENCE:
+            flight = await self.flight(version, offered, **options)
+        if flight is None:
+            self.silent += 1
+        heard = (flight or Flight()).heard
         if heard.suite is not None and (heard.version != version or heard.suite not in offered):
             heard.suite = None  # it answered with something that was not offered
         elif heard.suite is not None:
             self.flights.append(heard)
         return heard
+
+    async def flight(
+        self, version: Version, offered: Sequence[int], **options: bool
+    ) -> Flight | None:
+        """What came back for one ClientHello; None when nothing did in time.
+
+        A connection that is closed is a refusal. Silence may be one too, or a server that is busy.
+        """
+        flight = Flight()
+        async with self.slots:
+            try:
+                async with asyncio.timeout(self.timeout), self.connected() as (reader, writer):
+                    message = hello.client_hello(version, offered, host=self.host, **options)
+                    await _read(reader, writer, message, flight)
+            except TimeoutError:
+                return flight if flight.heard.suite is not None else None
+            except OSError:
+                pass
+        return flight
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -192,6 +215,8 @@ class _Probe:
                             head = await reader.readexactly(5)
                             length = int.from_bytes(head[3:], "big")
                             answers.append((head[0], await reader.readexactly(min(length, 20000))))
+        if not flight.heard.done:  # what it answered a moment ago, it does not now
+            self.silent += 1
         return answers
 
     async def over_http(self) -> tuple[int | None, bool, Certificate | None]:
@@ -199,11 +224,18 @@ class _Probe:
 
         The chain matters for servers with TLS 1.3 only, which encrypt it.
         """
+        page = await self.page() or await self.page()
+        if page is None:
+            self.silent += 1
+        return page or (None, False, None)
+
+    async def page(self) -> tuple[int | None, bool, Certificate | None] | None:
+        """The same for one connection; None when nothing came in time."""
         context = _lenient()
         head, chain = b"", None
         async with self.slots:
             self.connections += 1
-            with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
+            try:
                 async with asyncio.timeout(self.timeout):
                     reader, writer = await asyncio.open_connection(
                         self.address, self.port, ssl=context, server_hostname=self.host
@@ -214,6 +246,10 @@ class _Probe:
                         head = await _until_blank_line(reader)
                     finally:
                         writer.transport.abort()
+            except TimeoutError:
+                return None
+            except OSError:  # `ssl.SSLError` is one
+                pass
         return _hsts(head), head.startswith(b"HTTP/"), chain
 
 
@@ -258,10 +294,20 @@ async def probe(
         early_ccs=holes[2],
         hsts_seconds=hsts,
         http=http,
-        notes=("not tried: ROBOT, Ticketbleed",),
+        notes=("not tried: ROBOT, Ticketbleed", *_silence(run)),
         connections=run.connections,
         seconds=watch.seconds,
     )
+
+
+def _silence(run: _Probe) -> tuple[str, ...]:
+    if not run.silent:
+        return ()
+    said = (
+        f"{run.silent} of {run.connections} questions were not answered within {run.timeout:g} s "
+        "and count as refused: the grade may be another when the server is less busy"
+    )
+    return (said,)
 
 
 async def served_chain(
@@ -279,7 +325,13 @@ async def served_chain(
                 found, port, ssl=_lenient(), server_hostname=host
             )
     except (OSError, TimeoutError) as error:  # `ssl.SSLError` is an OSError
-        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "no answer"
+        why = (
+            getattr(error, "reason", None)
+            or _said(error)
+            or f"no answer within {timeout_seconds:g} s"
+        )
+        if why in _NOT_TLS:
+            why = "it answers, but not in TLS; is it a plain port?"
         raise Unavailable(f"no TLS handshake with {host} port {port}: {why}") from error
     try:
         chain = _chain_of(writer)
@@ -319,11 +371,16 @@ async def _resolved(host: str, port: int, seconds: float) -> str:
     except socket.gaierror as error:
         raise Unavailable(f"there is no host {host}: {error.strerror}") from error
     except (OSError, TimeoutError) as error:
-        why = getattr(error, "strerror", None) or f"no answer within {seconds:g} s"
+        why = _said(error) or f"no answer within {seconds:g} s"
         raise Unavailable(f"cannot connect to {host} port {port}: {why}") from error
     address = str(writer.get_extra_info("peername")[0])
     writer.transport.abort()
     return address
+
+
+def _said(error: OSError) -> str:
+    """What the system says of a failed connection; `asyncio` repeats the address in its stead."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _read(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +25,8 @@ from insight_cloud.core.errors import (
     SettingsError,
 )
 from insight_cloud.edge import file
-from insight_cloud.edge.fake import DASHBOARD_RULE, TOKEN, ZONE, Fake, serve
+from insight_cloud.edge.fake import DASHBOARD_RULE, TOKEN, ZONE, Fake
+from tests.edge.support import answering
 
 FIREWALL = "http_request_firewall_custom"
 
@@ -52,28 +51,14 @@ class Rehearsal:
 def rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
     fake = Fake()
     fake.add_rule(FIREWALL, DASHBOARD_RULE)
-    urls: list[str] = []
-    started, ended = threading.Event(), threading.Event()
-
-    async def stand() -> None:
-        async with serve(fake) as url:
-            urls.append(url)
-            started.set()
-            await asyncio.to_thread(ended.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(stand()))
-    thread.start()
-    assert started.wait(30)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", TOKEN)
     monkeypatch.setenv("CLOUDFLARE_ZONE_ID", ZONE)
-    monkeypatch.setenv("INSIGHT_EDGE__API_URL", urls[0])
     (tmp_path / "edge.toml").write_text(file.default())
     (tmp_path / "edge.samples.toml").write_text(file.default_samples())
-    yield Rehearsal(fake, tmp_path)
-    ended.set()
-    thread.join(30)
-    assert fake.flaws == []
+    with answering(fake) as url:
+        monkeypatch.setenv("INSIGHT_EDGE__API_URL", url)
+        yield Rehearsal(fake, tmp_path)
 
 
 def test_plan_apply_drift_and_rollback(rehearsal: Rehearsal) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import httpx
 
 from insight_cloud.edge import file
 from insight_cloud.edge.cloudflare import Cloudflare
-from insight_cloud.edge.fake import TOKEN, ZONE, Cut, Fake
+from insight_cloud.edge.fake import TOKEN, ZONE, Cut, Fake, serve
 from insight_cloud.edge.planning import EdgePlan, plan
 from insight_cloud.edge.tiers import Tier
 from insight_cloud.edge.wanted import Wanted, wanted
@@ -75,3 +77,29 @@ def asked(text: str = "", *, today: date = TODAY) -> Wanted:
 async def planned(zone: Zone, want: Wanted) -> EdgePlan:
     extra = [name for name in want.items if name != "bot_management"]
     return plan(await zone.read(extra), want)
+
+
+@contextmanager
+def answering(fake: Fake) -> Iterator[str]:
+    """Serve the stand-in in a thread beside the body, for programs that come over a socket.
+
+    Yields its URL. At the end, nothing may have broken the schema.
+    """
+    urls: list[str] = []
+    started, ended = threading.Event(), threading.Event()
+
+    async def stand() -> None:
+        async with serve(fake) as url:
+            urls.append(url)
+            started.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(stand()))
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield urls[0]
+    finally:
+        ended.set()
+        thread.join(30)
+    assert fake.flaws == []

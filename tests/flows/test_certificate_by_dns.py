@@ -6,7 +6,6 @@ to the name server that the authority asks: Cloudflare would publish it by itsel
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import pytest
 from insight_cloud.edge import fake as stand_in
 from insight_cloud.edge.fake import Fake
 from insight_cloud.tls import Store
+from tests.edge.support import answering
 from tests.tls.pebble import Pebble, pebble
 
 ZONE = "site.example"
@@ -74,7 +73,6 @@ def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
                 f'acme_ca_file = "{authority.ca_file}"\ndirectory = "certificates"\n'
             )
             yield Rehearsal(tmp_path, fake, authority)
-    assert fake.flaws == []
 
 
 def carry(fake: Fake, authority: Pebble) -> None:
@@ -82,28 +80,6 @@ def carry(fake: Fake, authority: Pebble) -> None:
     authority.tell("clear-txt", host=f"{PROOF}.")
     for value in fake.records.values(PROOF):
         authority.tell("set-txt", host=f"{PROOF}.", value=value)
-
-
-@contextmanager
-def answering(fake: Fake) -> Iterator[str]:
-    """Serve the stand-in beside the test."""
-    urls: list[str] = []
-    started, ended = threading.Event(), threading.Event()
-
-    async def stand() -> None:
-        async with stand_in.serve(fake) as url:
-            urls.append(url)
-            started.set()
-            await asyncio.to_thread(ended.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(stand()))
-    thread.start()
-    try:
-        assert started.wait(30)
-        yield urls[0]
-    finally:
-        ended.set()
-        thread.join(30)
 
 
 def test_a_wildcard_is_issued_and_the_zone_is_as_it_was(rehearsal: Rehearsal) -> None:

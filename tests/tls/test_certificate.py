@@ -157,6 +157,7 @@ def test_names_are_covered_as_in_browsers(*, name: str, names: list[str], covere
         (b"hello", "if it is DER, convert it"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"),
         (b"x" * 70_000, "more than 65536 bytes"),
+        (leaf("a.example").key_bytes, "private key: name the chain first, then the key"),
     ],
 )
 def test_what_is_no_chain_is_refused(pem: bytes, words: str) -> None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
+from insight_cloud.core.errors import Corrupt
 from insight_cloud.core.report import Check
 from insight_cloud.tls import certificate, checks, revocation
 from insight_cloud.tls.issuer import Wanted
@@ -80,6 +81,10 @@ def test_files_anywhere_are_looked_at(tmp_path: Path) -> None:
     found = by_name(checks.check_files(chain, key, names=["a.example"]))
     assert {c.status for c in found.values()} == {"pass"}
     assert "tls.key" not in by_name(checks.check_files(chain, None))
+    with pytest.raises(Corrupt, match=r"key\.pem: it holds a private key"):
+        checks.check_files(key, chain)
+    with pytest.raises(Corrupt, match=r"chain\.pem: the key file holds no private key"):
+        checks.check_files(chain, chain)
 
 
 def test_the_public_roots_are_those_of_certifi(tmp_path: Path) -> None:
@@ -135,6 +140,7 @@ async def test_a_server_that_is_not_there_is_a_failure() -> None:
     with servers.answering({}) as url:
         (found,) = await checks.check_server("localhost", int(url.rpartition(":")[2]))
     assert "no TLS handshake" in found.detail
+    assert "is it a plain port?" in found.detail
 
 
 # -- revocation -----------------------------------------------------------------------------------

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import socket
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -103,6 +107,47 @@ async def test_the_chain_and_every_suite_are_read() -> None:
     assert [s.number for s in found.suites[Version.TLS11]] == [RSA_CBC]
     assert found.chain is not None
     assert found.chain.pem() == pair.chain
+
+
+@contextlib.asynccontextmanager
+async def silent_for(numbers: range, port: int) -> AsyncIterator[int]:
+    """Pass connections on to `port`, but never answer those of `numbers`."""
+    count = itertools.count()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            if next(count) in numbers:
+                await reader.read()
+            else:
+                there, back = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.gather(_piped(reader, back), _piped(there, writer))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _piped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
+
+
+async def test_what_a_busy_server_leaves_unanswered_is_asked_again() -> None:
+    with servers.nginx() as port:
+        async with silent_for(range(6), port) as slow:
+            found = await prober.probe("localhost", slow, address="127.0.0.1")
+    assert (found.versions, found.notes[1:]) == ((Version.TLS12, Version.TLS13), ())
+    assert found.hsts_seconds is not None
+
+
+async def test_what_is_never_answered_is_said_beside_the_grade() -> None:
+    with servers.nginx() as port:
+        async with silent_for(range(12, 10_000), port) as slow:
+            found = await prober.probe("localhost", slow, address="127.0.0.1", timeout_seconds=0.3)
+    assert "were not answered within 0.3 s and count as refused" in found.notes[1]
 
 
 async def test_nobody_there_and_no_tls_are_said() -> None:
