@@ -310,9 +310,22 @@ def resident(pid: int) -> float:
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
-                for child in (task / "children").read_text().split():
-                    total += resident(int(child))
+                for child in map(int, (task / "children").read_text().split()):
+                    if not begins(pid, child):
+                        total += resident(child)
     return total
+
+
+def begins(parent: int, child: int) -> bool:
+    """Whether a child is still a copy of its parent, whose memory would be counted twice."""
+    with contextlib.suppress(OSError, IndexError):
+        up = float(Path("/proc/uptime").read_text().split()[0])
+        same = (
+            Path(f"/proc/{child}/cmdline").read_bytes()
+            == Path(f"/proc/{parent}/cmdline").read_bytes()
+        )
+        return same and up - int(stat(child)[19]) / TICKS < 1
+    return True  # it has ended
 
 
 def measured(

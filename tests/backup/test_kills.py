@@ -85,7 +85,7 @@ class _Worker:
         self._out.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(30 * KILLS)
 async def test_a_killed_backup_is_never_listed_and_is_cleaned_up(job: Job) -> None:
     catalogue = Catalogue(job.stores[0], job.name)
     whole = await asyncio.to_thread(lambda: _Worker("create", job).finish())
@@ -119,7 +119,7 @@ async def _until_nobody_dumps(job: Job) -> None:
     pytest.fail("a backend of a killed client does not end")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(30 * KILLS)
 async def test_a_killed_restore_leaves_the_old_database_or_the_new_one(job: Job) -> None:
     await create(job)
     whole_schema = await world.value(job.url, "select count(*) from pg_class")

@@ -58,9 +58,9 @@ __all__ = ["Cloud", "Parts", "open_cloud", "parts"]
 _MIB = 1024 * 1024
 _SMALLEST_PART = 8 * _MIB
 _MOST_PARTS = 10_000  # S3's and Google's limit; Azure allows 50,000
-_BUFFER_BYTES = 32 * _MIB  # parts in flight at once
-_RANGE_BYTES = 8 * _MIB
-_READ_AHEAD = 2
+_BUFFER_BYTES = 24 * _MIB  # parts in flight at once
+_RANGE_BYTES = 4 * _MIB
+_READ_AHEAD = 3
 _DELETE_BATCH = 1_000  # of one S3 request
 _DELETES_AT_ONCE = 16
 _ABORT_SECONDS = 15.0
@@ -172,7 +172,7 @@ class Cloud(Store):
     async def stream(
         self, path: str, *, start: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield an object by ranges, two ahead; each has its own time limit and retries."""
+        """Yield an object by ranges, three ahead; each has its own time limit and retries."""
         found = await self.head(path)
         if start > found.size:
             raise Invalid(f"{self.url}: {path!r} has {found.size} bytes, none at {start}")
