@@ -130,6 +130,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.observation = observation
+    app.state.logo = wiring.logo(settings, _IMAGES)
     api.install(app, error_page=dashboard.error_page, also=_HEALTH)
     for feature in _FEATURES:
         app.include_router(feature.router)
