@@ -16,9 +16,11 @@ from pydantic import SecretStr
 
 from insight_cloud import backup, cache, cdn, images, ratelimit, tls
 from insight_cloud.core import sigv4
-from insight_cloud.core.errors import Missing, SettingsError, Unavailable
+from insight_cloud.core.errors import Missing, Refused, SettingsError, Unavailable
+from insight_cloud.core.html import Html
 from insight_cloud.core.storage import Attributes, Credentials, Store, open_store, parse
 from insight_cloud.database import Pool, SlowQueries, conninfo, embedded
+from insight_cloud.images.settings import LOGO
 from insight_cloud.notify import Apprise, Channel, Mail, Message, Notifier, Severity, Slack, Webhook
 from insight_cloud.settings import Settings
 
@@ -44,6 +46,7 @@ __all__ = [
     "image_endpoint",
     "limit_store",
     "limits",
+    "logo",
     "mail",
     "notifier",
     "opened",
@@ -52,6 +55,7 @@ __all__ = [
     "store_credentials",
 ]
 
+_LOGO_HEIGHT = 27  # pixels, as the stylesheet shows it
 _POOL_SIZES = {"production": (5, 20), "development": (2, 10)}
 
 
@@ -227,7 +231,8 @@ def image_endpoint(settings: Settings) -> images.Images | None:
     wanted = settings.images
     if not wanted.serves:
         return None
-    for folder in wanted.mounts.values():
+    for text in wanted.folders:
+        folder = Path(text.partition("=")[2])
         if not folder.is_dir():
             raise SettingsError(f"images.folders: there is no folder {folder}")
     remote = None
@@ -246,6 +251,32 @@ def image_endpoint(settings: Settings) -> images.Images | None:
         max_age_seconds=wanted.max_age_seconds,
         remote_seconds=wanted.remote_seconds,
         memory_bytes=wanted.memory_bytes,
+    )
+
+
+def logo(settings: Settings, endpoint: str) -> Html:
+    """Return the markup of the operator's logo, made by `endpoint`; empty where there is none.
+
+    Raises:
+        SettingsError: it is no image that we take.
+    """
+    wanted = settings.images
+    if wanted.logo is None:
+        return Html()
+    limits = images.Limits(wanted.source_bytes, wanted.source_pixels, wanted.source_side)
+    mounts = images.Mounts(wanted.mounts)
+    try:
+        data = mounts.read(mounts.find(LOGO), limits.size)
+        header = images.read_header(data, limits)
+    except (Missing, Refused) as error:
+        raise SettingsError(f"images.logo: {wanted.logo}: {error}") from error
+    version = images.digest(data)
+    return images.image(
+        images.Described(LOGO, header.width, header.height),
+        images.ours(endpoint, version=lambda _: version),
+        alt="",  # the name stands beside it
+        width=max(1, round(_LOGO_HEIGHT * header.width / header.height)),
+        formats=(),
     )
 
 

@@ -139,6 +139,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     )
     app.state.observation = observation
     app.state.provider = oidc.provider(settings.oidc, settings.server.url)
+    app.state.logo = wiring.logo(settings, _IMAGES)
     api.install(app, error_page=dashboard.error_page, also=_HEALTH)
     for feature in _FEATURES:
         app.include_router(feature.router)

@@ -15,6 +15,7 @@ from insight_cloud.images.batch import Choices, Outcome
 from insight_cloud.images.catalogue import Catalogue, Entry, File
 from insight_cloud.images.endpoint import Images, Stats, digest
 from insight_cloud.images.header import Header, Limits
+from insight_cloud.images.header import read as read_header
 from insight_cloud.images.markup import Described, image, picture, preload
 from insight_cloud.images.settings import ImagesSettings
 from insight_cloud.images.signature import Signer
@@ -61,6 +62,7 @@ __all__ = [
     "ours",
     "picture",
     "preload",
+    "read_header",
 ]
 
 __getattr__ = later.names(__name__, {"remote": "Remote"})

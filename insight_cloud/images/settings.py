@@ -9,7 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-__all__ = ["ImagesSettings"]
+__all__ = ["LOGO", "ImagesSettings"]
+
+LOGO = "/logo/"
+"""The address of the logo, as the endpoint knows it."""
 
 
 def _folders(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,7 +32,7 @@ def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
 class ImagesSettings(BaseModel):
     """Images that are resized and re-encoded when somebody asks for them, at `/_image`.
 
-    `insight serve` answers there once it has sources: `folders`, `remote` or `keys`.
+    `insight serve` answers there once it has sources: `folders`, `logo`, `remote` or `keys`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -38,6 +41,8 @@ class ImagesSettings(BaseModel):
     """Folders of images, each as `ADDRESS=FOLDER`: with `/photos/=/srv/photos` the image
     `/srv/photos/cat.jpg` is asked for as `/_image?url=/photos/cat.jpg&w=640`. All that lies in
     them may be seen by anybody."""
+    logo: Path | None = None
+    """An image that stands in the head of every page instead of ours."""
     directory: Path | None = None
     """Where finished images are kept; without it only in memory, and made again after a start."""
     disk_bytes: int = Field(default=1024**3, ge=1024 * 1024)
@@ -76,11 +81,12 @@ class ImagesSettings(BaseModel):
 
     @property
     def mounts(self) -> Mapping[str, Path]:
-        """The folders by the beginning of the address."""
+        """The folders by the beginning of the address, and the logo."""
         pairs = (text.partition("=") for text in self.folders)
-        return {address: Path(folder) for address, _, folder in pairs}
+        logo = {} if self.logo is None else {LOGO: self.logo}
+        return {address: Path(folder) for address, _, folder in pairs} | logo
 
     @property
     def serves(self) -> bool:
         """Whether there is a source that images may come from."""
-        return bool(self.folders or self.remote or self.keys)
+        return bool(self.mounts or self.remote or self.keys)

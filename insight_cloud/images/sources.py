@@ -27,6 +27,7 @@ class Found:
 class Mounts:
     """Folders by the beginning of the address: `{"/static/": Path("static")}`.
 
+    A file in the place of a folder is that one image, under the address as it stands there.
     Nothing outside of them is ever read: `..` and links that lead out are not found, as are
     sockets, pipes and devices.
     """

@@ -28,6 +28,8 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 _START_SECONDS = 30
 _JOBS_EACH = 1000  # then a process is replaced: whatever a codec leaks goes with it
 _SAID_BYTES = 4096
+_PATIENCE = 4
+"""Seconds to wait for one of CPU: it only matters on a starved machine, the kernel counts CPU."""
 
 log = logging.getLogger("insight.images")
 
@@ -245,8 +247,7 @@ class _Child:
         self.jobs += 1
         text = json.dumps(job).encode()
         try:
-            # Generous, since it only matters on a starved machine: the kernel counts the CPU.
-            async with asyncio.timeout(self._seconds * 4):
+            async with asyncio.timeout(self._seconds * _PATIENCE):
                 with contextlib.suppress(ConnectionError):  # the answer tells why
                     self._in.write(struct.pack(">II", len(text), len(data)) + text)
                     self._in.write(data)

@@ -21,7 +21,7 @@ from insight_cloud.settings import ServerSettings, Settings
 from tests.app.dashboard.conftest import town
 from tests.app.dashboard.town import Town
 from tests.flows.test_pages import PAGES, PUBLIC
-from tests.images.gallery import jpeg, photo
+from tests.images.gallery import jpeg, photo, png
 
 __all__ = ["town"]
 
@@ -196,6 +196,35 @@ def test_a_folder_of_images_that_is_not_there_ends_the_start(tmp_path: Path) -> 
 def test_a_folder_needs_an_address(text: str) -> None:
     with pytest.raises(ValueError, match="is not ADDRESS=FOLDER"):
         ImagesSettings(folders=(text,))
+
+
+async def test_the_operators_logo_stands_on_every_page(town: Town, tmp_path: Path) -> None:
+    logo = tmp_path / "logo.png"
+    logo.write_bytes(png(photo(400, 200).bandjoin(200)))
+    (tmp_path / "private.png").write_bytes(png(photo(64, 64)))
+    visitor = with_images(town, logo=logo, processes=1)
+    app = visitor.app
+    async with (
+        app.router.lifespan_context(app),  # type: ignore[attr-defined]  # it is our application
+        httpx.AsyncClient(transport=visitor, base_url="http://x") as http,
+    ):
+        page = (await http.get("/sign-in")).text
+        (shown,) = re.findall(r"<img [^>]+>", page)
+        assert 'width="54" height="27" alt=""' in shown
+        (address,) = re.findall(r' src="([^"]+)"', shown)
+        answer = await http.get(html.unescape(address), headers={"accept": "image/webp"})
+        beside = await http.get("/_image?url=/logo/private.png&w=64")
+    assert answer.headers["content-type"] == "image/webp"
+    assert "immutable" in answer.headers["cache-control"]
+    assert beside.status_code == 404
+
+
+@pytest.mark.parametrize("content", [None, b"<svg/>", b"\x89PNG\r\n\x1a\n"])
+def test_a_logo_that_is_no_image_ends_the_start(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "logo").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"images\.logo"):
+        web.create(Settings(images=ImagesSettings(logo=tmp_path / "logo")))
 
 
 LOADED = re.compile(r'<(?:link|script|img|use|source|image)\b[^>]*?\s(?:href|src)="([^"#]+)')

@@ -87,3 +87,12 @@ def test_what_became_a_pipe_or_a_link_meanwhile_is_not_read(mounts: Mounts, phot
 def test_what_has_grown_is_not_read_whole(mounts: Mounts) -> None:
     with pytest.raises(TooLarge):
         mounts.read(mounts.find("/photos/cat.jpg"), 100)
+
+
+def test_a_file_in_the_place_of_a_folder_is_that_one_image(photos: Path) -> None:
+    mounts = Mounts({"/logo/": photos / "below/logo.png"})
+    found = mounts.find("/logo/")
+    assert mounts.read(found, 10_000_000) == (photos / "below/logo.png").read_bytes()
+    for beside in ("/logo/logo.png", "/logo/../cat.jpg", "/logo/../../cat.jpg"):
+        with pytest.raises(Missing):
+            mounts.find(beside)

@@ -123,6 +123,7 @@ class Visit:
             crumbs=tuple(crumbs),
             may_register=self.context.settings.accounts.registration == "open",
             vitals=_vitals(self.request),
+            logo=_logo(self.request),
         )
         response = HTMLResponse(render.page(template, frame, view), status, _HEADERS)
         response.headers["link"] = assets.preload()
@@ -266,6 +267,10 @@ def _vitals(request: Request) -> Markup:
         return Markup()
     observation: Observation = request.app.state.observation
     return Markup(observation.vitals_tag(route))  # noqa: S704 - made and escaped by the component
+
+
+def _logo(request: Request) -> Markup:
+    return Markup(request.app.state.logo)  # noqa: S704 - made and escaped by the component
 
 
 def _viewer(caller: Caller | None) -> Viewer | None:

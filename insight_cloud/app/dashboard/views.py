@@ -187,6 +187,8 @@ class Frame:
     may_register: bool = False
     vitals: Markup = field(default_factory=Markup)
     """The element that measures the page, where it is measured."""
+    logo: Markup = field(default_factory=Markup)
+    """The operator's, in place of ours."""
 
 
 @dataclass(frozen=True, slots=True)
