@@ -159,7 +159,8 @@ class Idp:
 def signed(key: Any, claims: Claims, *, algorithm: str = "", kid: str | None = None) -> str:
     """A token as an honest provider makes it."""
     name = algorithm or {"RSA": "RS256", "EC": "ES256"}[key.key_type]
-    return jwt.encode({"alg": name, "kid": kid or key.kid}, claims, key, algorithms=[name])
+    header = {"alg": name} if kid == "" else {"alg": name, "kid": kid or key.kid}
+    return jwt.encode(header, claims, key, algorithms=[name])
 
 
 def unsigned(header: Claims, claims: Claims, signature: bytes = b"") -> str:

@@ -380,6 +380,24 @@ async def test_what_the_provider_says_of_an_error_stays_out_of_the_page(gate: Ga
     assert_out(await gate.sign_in(), "you did not allow it there")
 
 
+async def test_a_key_that_was_taken_back_is_not_believed_for_long(gate: Gate) -> None:
+    assert_in(await gate.sign_in())
+    taken_back = gate.idp.keys[0]
+    gate.idp.rotate()
+    gate.idp.sign = lambda idp, claims: signed(taken_back, claims)
+    gate.app.state.provider._keys.at -= 3601
+    assert_out(await gate.sign_in(), "signature")
+
+
+async def test_a_new_key_without_an_id_is_found(gate: Gate) -> None:
+    gate.idp.keys = [jwk.generate_key("RSA", 2048)]
+    gate.idp.sign = lambda idp, claims: signed(idp.keys[0], claims, kid="")
+    assert_in(await gate.sign_in())
+    gate.idp.keys = [jwk.generate_key("RSA", 2048)]
+    gate.app.state.provider._keys.at -= 60
+    assert_in(await gate.sign_in())
+
+
 async def test_tokens_with_unknown_keys_do_not_make_us_fetch_for_ever(gate: Gate) -> None:
     assert_in(await gate.sign_in())
     gate.idp.sign = lambda idp, claims: signed(idp.keys[0], claims, kid="invented")
