@@ -182,7 +182,7 @@ async def test_4_a_pull_request_shows_what_it_adds_and_whether_it_may_go_in(
     await page.get_by_role("link", name="Judge them").click()
     added = page.locator(".issue").filter(has_text="S307")
     await expect(added).to_have_count(1)
-    await expect(added).to_contain_text("shop.py:10")
+    await expect(added).to_contain_text("shop.py:11")
 
 
 async def test_5_the_overview_says_what_got_worse(
