@@ -121,7 +121,8 @@ def _read(file: Path) -> tuple[Run, ...]:
     data = file.read_bytes()
     log = (codeclimate.read if codeclimate.is_report(data) else read.log)(data)
     if log.warnings:
-        say(f"{file}: {len(log.warnings)} warnings; `insight sarif check {file}` says more")
+        passed = f"{len(log.warnings)} warning{'s' * (len(log.warnings) > 1)}"
+        say(f"{file}: {passed}; `insight sarif check {file}` says more")
     return log.runs
 
 

@@ -105,7 +105,7 @@ def test_a_capture_of_counts_holds_no_path(service: Served, checkout: Path) -> N
             INSIGHT_CLIENT__PRIVACY_KEY="a key of ours",
         )
         insight(
-            "analyze", ".", "--format", "sarif", "--output", str(log),
+            "analyze", ".", "--detectors", "ruff", "--format", "sarif", "--output", str(log),
             environment=around, cwd=checkout,
         )  # fmt: skip
         assert all(name in log.read_bytes() for name in (b"charge_card", b"S307", b"F401"))
@@ -134,8 +134,9 @@ def test_what_is_shown_is_what_is_sent(
 ) -> None:
     with recorded(service) as recorder:
         around = environment(service, INSIGHT_CLIENT__SERVER=f"http://127.0.0.1:{recorder.port}")
-        arguments = ["analyze", ".", "--upload", "--output", str(checkout.parent / "out.txt"),
-                     "--project", f"shown-{level}", "--privacy", level]  # fmt: skip
+        arguments = ["analyze", ".", "--detectors", "ruff", "--upload",
+                     "--output", str(checkout.parent / "out.txt"), "--project",
+                     f"shown-{level}", "--privacy", level]  # fmt: skip
         shown = insight(*arguments, "--dry-run", environment=around, cwd=checkout)
         assert bytes(recorder.sent) == b""
         insight(*arguments, environment=around, cwd=checkout)
@@ -172,7 +173,7 @@ def test_the_client_refuses_every_forbidden_field_before_it_sends(
 def test_a_project_set_to_counts_refuses_paths(service: Served, checkout: Path) -> None:
     """The story: set a project to counts, and any upload with a path is refused."""
     around = environment(service, INSIGHT_CLIENT__SERVER=service.url)
-    insight("analyze", ".", "--upload", environment=around, cwd=checkout)
+    insight("analyze", ".", "--detectors", "ruff", "--upload", environment=around, cwd=checkout)
     with httpx.Client(base_url=service.url) as client:
         tokens_ = client.post(
             "/api/v1/auth/token", json={"email": "lead@example.org", "password": PASSWORD}
@@ -183,11 +184,28 @@ def test_a_project_set_to_counts_refuses_paths(service: Served, checkout: Path) 
             headers={"authorization": f"Bearer {tokens_['access_token']}"},
         )
         assert changed.json()["privacy"] == "counts"
-    done = insight("analyze", ".", "--upload", environment=around, cwd=checkout, check=False)
+    done = insight(
+        "analyze",
+        ".",
+        "--detectors",
+        "ruff",
+        "--upload",
+        environment=around,
+        cwd=checkout,
+        check=False,
+    )
     assert done.returncode == 4
     assert "/artifactLocation/uri: not allowed at the privacy level 'counts'" in done.stderr
     done = insight(
-        "analyze", ".", "--upload", "--privacy", "counts", environment=around, cwd=checkout
+        "analyze",
+        ".",
+        "--detectors",
+        "ruff",
+        "--upload",
+        "--privacy",
+        "counts",
+        environment=around,
+        cwd=checkout,
     )
     assert "open" in done.stderr
     assert RUN.tool not in done.stdout

@@ -38,7 +38,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A running service whose webhooks may reach this machine."""
     home = tmp_path_factory.mktemp("stories")
     open_the_way_to(home)
-    with served(home, INSIGHT_WEBHOOKS__ALLOW_PRIVATE="true", **UNLIMITED) as service:
+    settings = {
+        "INSIGHT_WEBHOOKS__ALLOW_PRIVATE": "true",
+        "INSIGHT_BACKUP__STORES": (home / "backups").as_uri(),
+    }
+    with served(home, **settings, **UNLIMITED) as service:
         service.run("users", "add", LEAD, "--admin", "--password-stdin", given=PASSWORD)
         service.run("login", service.url, "--email", LEAD, given=PASSWORD + "\n")
         yield service
@@ -174,9 +178,11 @@ async def test_4_a_pull_request_shows_what_it_adds_and_whether_it_may_go_in(
     assert "failed" in done.stdout + done.stderr
     await page.goto(f"/projects/{checkout.name}/pulls/7")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Pull request 7")
-    await page.get_by_role("link", name="In the list").click()
-    await expect(page.locator(".issue")).to_have_count(1)
-    await expect(page.locator(".issue")).to_contain_text("eval")
+    await expect(page.locator(".tag.failed").first).to_contain_text("failed")
+    await page.get_by_role("link", name="Judge them").click()
+    added = page.locator(".issue").filter(has_text="S307")
+    await expect(added).to_have_count(1)
+    await expect(added).to_contain_text("shop.py:11")
 
 
 async def test_5_the_overview_says_what_got_worse(

@@ -10,6 +10,9 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import logging
+import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +26,8 @@ import msgspec
 from insight_cloud.core.errors import Unauthenticated, Unavailable
 
 __all__ = ["Identity", "Provider", "challenge"]
+
+log = logging.getLogger("insight.accounts")
 
 ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
@@ -159,14 +164,21 @@ class Provider:
         if address.scheme not in schemes or not address.hostname or address.username:
             raise Unavailable(f"the provider {self.issuer} has no usable {name}")
 
-    async def _keys_for(self, header: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The keys that may have made a signature; fetched anew when there is none."""
+    async def _keys_for(
+        self, header: Mapping[str, Any], *, anew: bool = False
+    ) -> list[dict[str, Any]]:
+        """The keys that may have made a signature.
+
+        They are fetched when they are old, when none matches, and when those that match did not
+        make it (`anew`), but not again and again.
+        """
         async with self._lock:
             kept = self._keys
+            age = math.inf if kept is None else time.monotonic() - kept.at
             matching = [] if kept is None else _matching(kept.document, header)
-            if matching:
+            if matching and not anew and age < _DISCOVERY_SECONDS:
                 return matching
-            if kept is not None and time.monotonic() - kept.at < _KEYS_AGAIN_SECONDS:
+            if age < _KEYS_AGAIN_SECONDS:
                 return []
             assert self._discovery is not None  # noqa: S101 - discovered before any token
             document = await self._ask("GET", str(self._discovery.document["jwks_uri"]))
@@ -224,14 +236,15 @@ class Provider:
         algorithm = header.get("alg")
         if algorithm not in ALGORITHMS:
             raise Unauthenticated("the ID token is signed in a way that is not accepted")
-        for key in await self._keys_for(header):
-            try:
-                # One algorithm, one key of its type: a token does not choose how it is checked.
-                imported = jwk.import_key({"kty": key["kty"]} | key)
-                claims: dict[str, Any] = jwt.decode(token, imported, [algorithm]).claims
-            except (JoseError, ValueError, TypeError, KeyError):
-                continue
-            return claims
+        for anew in (False, True):
+            for key in await self._keys_for(header, anew=anew):
+                try:
+                    # One algorithm, one key of its type: a token does not choose its check.
+                    imported = jwk.import_key({"kty": key["kty"]} | key)
+                    claims: dict[str, Any] = jwt.decode(token, imported, [algorithm]).claims
+                except (JoseError, ValueError, TypeError, KeyError):
+                    continue
+                return claims
         raise Unauthenticated("the signature of the ID token is not the provider's")
 
     async def _userinfo(
@@ -266,6 +279,9 @@ class Provider:
             what = type(error).__name__  # its text may repeat what was sent
             raise Unavailable(f"cannot reach the provider {self.issuer}: {what}") from None
         if answer.status_code in {400, 401, 403} and method == "POST":
+            # `invalid_client` is the operator's to mend; no other text of theirs is repeated.
+            said = re.search(rb'"error"\s*:\s*"([a-z_]{1,40})"', bytes(body))
+            log.warning("oidc.refused: %s", said[1].decode() if said else answer.status_code)
             raise Unauthenticated("the provider does not accept the code")
         if not answer.is_success:
             raise Unavailable(f"the provider {self.issuer} answered {answer.status_code}")

@@ -27,10 +27,13 @@ from insight_cloud.app.issues.queries import named as issue_queries
 from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif.model import Category, RunState, Severity
-from insight_cloud.core.errors import Conflict
+from insight_cloud.core.errors import Conflict, Invalid
 from insight_cloud.database import Connection
 
 __all__ = ["ingest"]
+
+
+_MOST = 10_000_000
 
 
 class _Count(msgspec.Struct, frozen=True):
@@ -92,6 +95,11 @@ async def ingest(context: api.Context, caller: Caller, slug: str, body: bytes) -
     await projects.level_of_uploads(context, caller, slug)
     await asyncio.to_thread(privacy.require, body, "counts", tokens.find)
     snapshot = msgspec.json.decode(body, type=_Snapshot)
+    if snapshot.tally.total() > _MOST:
+        raise Invalid(
+            f"these are more than {_MOST:,} issues",
+            problems=(("/counts", f"more than {_MOST:,} together"),),
+        )
     project = await projects.ensure(context, caller, slug)
     work = _Ingest(context.now(), caller, project, snapshot)
     number, repeated = await context.pool.run(work.store)

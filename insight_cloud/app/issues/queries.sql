@@ -174,8 +174,9 @@ select %(branch_id)s, %(day)s, u.severity,
 from unnest(array[1, 2, 3, 4, 5]::smallint[], %(new)s::int[], %(fixed)s::int[])
     as u (severity, new, fixed)
 on conflict (branch_id, day, severity) do update
-set open = excluded.open, new = daily_stats.new + excluded.new,
-    fixed = daily_stats.fixed + excluded.fixed;
+set open = excluded.open,
+    new = least(daily_stats.new::bigint + excluded.new, 2147483647)::int,
+    fixed = least(daily_stats.fixed::bigint + excluded.fixed, 2147483647)::int;
 
 -- name: open_by_severity
 select severity, sum(open)::int from branch_stats where branch_id = %(branch_id)s

@@ -91,9 +91,9 @@ COUNTS: Schema = {
             tool=_TOOL,
             severity=_one_of(*SEVERITIES),
             category=_one_of(*CATEGORIES),
-            open=_NUMBER,
+            open=_NUMBER | {"maximum": 1_000_000},
         ),
-        5_000,
+        2_000,
     ),
     tools=_list(
         _object("name state", name=_TOOL, version=_VERSION, state=_STATE, seconds=_SECONDS), 100

@@ -172,6 +172,18 @@ async def test_counts_of_a_tool_that_failed_change_nothing(api: Api) -> None:
     assert answer.json()["gate"]["verdict"] == "incomplete"
 
 
+async def test_no_number_is_too_large_for_a_day(api: Api) -> None:
+    many = counts({"high": 1_000_000, "low": 1_000_000})
+    many["counts"] *= 6
+    refused = await api.send(many, counts=True)
+    assert refused.json()["errors"][0]["pointer"] == "/counts"
+    many["counts"] = many["counts"][:10]
+    assert (await api.send(many, counts=True)).json()["analysis"]["open"] == 10_000_000
+    await api.site.context.pool.execute("update daily_stats set new = 2147483000")
+    assert (await api.send(counts({}), counts=True)).status_code == 201
+    assert (await api.send(many | {"lines": 1}, counts=True)).status_code == 201
+
+
 async def test_counts_and_findings_do_not_mix(api: Api) -> None:
     site = api.site
     await site.analyse(run(finding(), finding("E1", line=2)), branch="main")
