@@ -169,8 +169,10 @@ def _resolve(data: Any, path: list[str], place: str) -> Iterator[tuple[str, Any]
     optional = head.endswith("?")
     value = _step(data, head.removesuffix("?"))
     here = f"{place}/{head}" if place else head
-    if value is _MISSING:
-        yield here, None if optional else _MISSING
+    if optional and (value is _MISSING or value is None):
+        yield here, None
+    elif value is _MISSING:
+        yield here, _MISSING
     else:
         yield from _resolve(value, rest, here.removesuffix("?"))
 

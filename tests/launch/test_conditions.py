@@ -22,6 +22,7 @@ DATA: dict[str, Any] = {
     "at": (NOW - timedelta(hours=3)).isoformat(),
     "until": (NOW + timedelta(days=10)).isoformat(),
     "limit": 10,
+    "null": None,
 }
 
 
@@ -45,6 +46,7 @@ def holds(text: str, data: Any = DATA) -> bool:
         'text !~ "immutable"',
         "missing? == 1",
         "missing absent",
+        "null? == 1",
         "digests same",
         "status >= 2 * &limit",
         "age at < 4h",
@@ -71,6 +73,7 @@ def test_a_condition_holds(text: str) -> None:
         "missing/*?/x == 1",
         "missing == 1",
         "missing != 1",
+        "null == 1",
         'missing !~ "x"',
         'named/[role=edge]/reach ~ "@"',
         "named/[role=payment]/reach exists",

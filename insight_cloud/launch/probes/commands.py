@@ -42,7 +42,8 @@ async def read_command(target: Target, parameters: Mapping[str, Any]) -> list[di
             raise Corrupt("`commands` lists commands, each a list of words")
         done.append(await _run(target, [str(word) for word in words], seconds))
         if parameters.get("must_succeed") and done[-1]["status"] != 0:
-            raise NotRun(f"{words[0]} cannot say that here: {done[-1]['error'] or 'no reason'}")
+            reason = " ".join(done[-1]["error"].split()) or "it gives no reason"
+            raise NotRun(f"{words[0]} cannot say that here: {reason}")
     return done
 
 
