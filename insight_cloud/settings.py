@@ -10,9 +10,9 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from insight_cloud.assets.settings import AssetsSettings
 from insight_cloud.backup.settings import BackupSettings
@@ -25,6 +25,7 @@ from insight_cloud.headers.settings import HeadersSettings
 from insight_cloud.images.settings import ImagesSettings
 from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
+from insight_cloud.sandbox.settings import SandboxSettings
 from insight_cloud.telemetry.settings import TelemetrySettings
 from insight_cloud.tls.settings import TlsSettings
 
@@ -35,10 +36,12 @@ __all__ = [
     "CacheSettings",
     "ClientSettings",
     "EdgeSettings",
+    "JobsSettings",
     "NotifySettings",
     "ProjectSettings",
     "ServerSettings",
     "Settings",
+    "SourcesSettings",
     "StorageSettings",
     "TelemetrySettings",
     "load",
@@ -140,6 +143,52 @@ class AnalysesSettings(_Section):
     """Days for which a closed pull request is kept."""
 
 
+class JobsSettings(_Section):
+    """Work that outlives its request: who does it, and what happens when a worker dies."""
+
+    in_process: int = Field(default=1, ge=0, le=16)
+    """Jobs at once in each web process; with 0 only `insight worker` does them."""
+    tries: int = Field(default=3, ge=1, le=20)
+    """How often a job is begun before it is given up."""
+    heartbeat_seconds: float = Field(default=10, ge=0.2, le=60)
+    """Seconds between two signs of life of a worker."""
+    stalled_seconds: float = Field(default=30, ge=0.5, le=600)
+    """Seconds without one after which its jobs are given to others."""
+    keep_days: int = Field(default=7, ge=1, le=365)
+    """Days for which ended jobs are remembered."""
+
+    @model_validator(mode="after")
+    def _beat_before_death(self) -> Self:
+        if self.stalled_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError("jobs.stalled_seconds must be at least twice jobs.heartbeat_seconds")
+        return self
+
+
+class SourcesSettings(_Section):
+    """Code that the server analyses itself: archives, and repositories that it fetches."""
+
+    archive_bytes: int = Field(default=50 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
+    """Largest archive, also of a repository that is fetched."""
+    unpacked_bytes: int = Field(default=500 * 1024 * 1024, ge=1024)
+    """Most that an archive may unpack to; `sandbox.disk_bytes` must hold it."""
+    entries: int = Field(default=20_000, ge=1)
+    """Most files and folders in an archive."""
+    ratio: int = Field(default=100, ge=2)
+    """How many times its own size an archive may unpack to."""
+    detector_seconds: float = Field(default=60, gt=0, le=3600)
+    """Seconds for each detector."""
+    waiting: int = Field(default=5, ge=1, le=1000)
+    """Analyses of one project that may wait or run."""
+    hosts: tuple[str, ...] = ()
+    """Hosts whose repositories may be fetched over https, as `git.example.com` or with a port."""
+    allow_private: bool = False
+    """Whether these hosts may have addresses of your own network."""
+    authorities: Path | None = None
+    """File of certificate authorities that vouch for these hosts, instead of the system's."""
+    keep_days: int = Field(default=30, ge=1, le=3650)
+    """Days for which it is remembered how an analysis went; the code itself is never kept."""
+
+
 class WebhooksSettings(_Section):
     """Webhooks of projects: what they may reach, how long they may take."""
 
@@ -193,6 +242,9 @@ class Settings(_Section):
     accounts: AccountsSettings = AccountsSettings()
     analyses: AnalysesSettings = AnalysesSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
+    jobs: JobsSettings = JobsSettings()
+    sources: SourcesSettings = SourcesSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()
     images: ImagesSettings = ImagesSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from insight_cloud.core.errors import Missing, SettingsError, Unavailable
 from insight_cloud.core.storage import Attributes, Credentials, Store, open_store, parse
 from insight_cloud.database import Pool, SlowQueries, conninfo, embedded
 from insight_cloud.notify import Apprise, Channel, Mail, Message, Notifier, Severity, Slack, Webhook
+from insight_cloud.sandbox import Limits as SandboxLimits
+from insight_cloud.sandbox import Sandbox
 from insight_cloud.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ __all__ = [
     "limits",
     "notifier",
     "opened",
+    "sandbox",
     "server_uid",
     "site",
     "store_credentials",
@@ -265,6 +269,25 @@ def _image_store(settings: Settings) -> images.Store | None:
     if wanted.directory is None:
         return None
     return images.Store(wanted.directory, most_bytes=wanted.disk_bytes)
+
+
+def sandbox(settings: Settings) -> Sandbox:
+    """Return the sandbox for code of strangers; it sees our program and its interpreter."""
+    wanted = settings.sandbox
+    ours = Path(__file__).parent
+    places = (Path(sys.base_prefix), Path(sys.prefix), ours)
+    return Sandbox(
+        SandboxLimits(
+            seconds=wanted.seconds,
+            cpu_seconds=wanted.cpu_seconds,
+            memory_bytes=wanted.memory_bytes,
+            disk_bytes=wanted.disk_bytes,
+            processes=wanted.processes,
+            output_bytes=settings.analyses.log_bytes,
+        ),
+        uid=wanted.uid,
+        show=tuple(dict.fromkeys(path.resolve() for path in places if path != Path("/usr"))),
+    )
 
 
 def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:

@@ -8,6 +8,7 @@ inventing them costs us nothing.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -32,6 +33,10 @@ _SIGNING_IN = frozenset({"/sign-in", "/api/v1/auth/token"})
 _JOINING = frozenset({"/register", "/api/v1/auth/register"})
 _JOINING_BY_LINK = "/welcome/"
 _COSTLY = frozenset({"/api/v1/tokens", "/settings/tokens"})
+_ANALYSES = re.compile(
+    r"/api/v1/projects/[^/]+/(?:sources|clones)|/projects/[^/]+/sources/(?:archive|clone)"
+)
+"""What makes the server analyse code: a few times a day for everybody."""
 _FREE = frozenset({"/api/health"})
 """Of the API's paths, those that are asked by machines every few seconds."""
 
@@ -75,6 +80,7 @@ class Admission:
         self._api: Policy = limits.policies["api"]
         self._auth: Policy = limits.policies["auth"]
         self._strict: Policy = limits.policies["strict"]
+        self._analysis: Policy = limits.policies["analysis"]
         self._addresses = limits.addresses
         self._limiter = limits.limiter
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -94,6 +100,8 @@ class Admission:
         elif writes and (path in _JOINING or path.startswith(_JOINING_BY_LINK)):
             # Of the address, also of who is signed in: each new account would bring new permits.
             pairs.append((self._strict, self._addresses(scope)))
+        elif writes and _ANALYSES.fullmatch(path):
+            pairs.append((self._analysis, self._who(scope)))
         elif writes and path in _COSTLY:
             pairs.append((self._strict, self._who(scope)))
         return pairs

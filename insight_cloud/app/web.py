@@ -14,7 +14,7 @@ from starlette.routing import Route
 from typing_extensions import override
 
 from insight_cloud import __version__, headers, ratelimit, telemetry, wiring
-from insight_cloud.app import api
+from insight_cloud.app import api, jobs
 from insight_cloud.app.accounts import admin_routes as administration
 from insight_cloud.app.accounts import audit
 from insight_cloud.app.accounts import routes as accounts
@@ -28,6 +28,9 @@ from insight_cloud.app.gates import routes as gates
 from insight_cloud.app.issues import routes as issues
 from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
+from insight_cloud.app.sources import routes as sources
+from insight_cloud.app.sources import service as sources_service
+from insight_cloud.app.sources import work
 from insight_cloud.app.triage import routes as triage
 from insight_cloud.app.triage import service as triage_service
 from insight_cloud.app.webhooks import routes as webhooks
@@ -35,6 +38,7 @@ from insight_cloud.app.webhooks import service as webhooks_service
 from insight_cloud.app.webhooks.send import Sender
 from insight_cloud.core.asgi import App, Receive, Scope, Send
 from insight_cloud.core.errors import InsightError
+from insight_cloud.sandbox import Sandbox
 from insight_cloud.settings import Settings
 
 __all__ = ["MIGRATIONS", "create", "openapi"]
@@ -70,6 +74,7 @@ _FEATURES = (
     administration,
     projects,
     analyses,
+    sources,
     issues,
     triage,
     gates,
@@ -85,6 +90,8 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     pictures = wiring.image_endpoint(settings)
     reports = headers.Reports(per_minute=settings.headers.reports_per_minute)
 
+    sandbox = wiring.sandbox(settings)
+
     def context() -> api.Context:
         found: api.Context = app.state.context
         return found
@@ -96,6 +103,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         migrations=MIGRATIONS,
         pages=dashboard.pages,
         pictures=pictures,
+        sandbox=sandbox,
     )
 
     @contextlib.asynccontextmanager
@@ -111,6 +119,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
             tasks = [
                 asyncio.create_task(_clean_for_ever(context(), observation)),
                 asyncio.create_task(_tell_for_ever(context())),
+                asyncio.create_task(_work_for_ever(context(), sandbox, settings.jobs.in_process)),
             ]
             yield
             for task in tasks:
@@ -224,8 +233,22 @@ def openapi() -> dict[str, Any]:
 
 
 def _has_its_own_limit(path: str) -> bool:
-    """Uploads are measured while they stream, by `analyses.receive`."""
-    return path.startswith("/api/v1/projects/") and path.endswith("/analyses")
+    """Uploads are measured while they stream, by `analyses.receive` and `sources.service`."""
+    if path.startswith("/api/v1/projects/"):
+        return path.endswith(("/analyses", "/sources"))
+    return path.startswith("/projects/") and path.endswith("/sources/archive")
+
+
+async def _work_for_ever(context: api.Context, sandbox: Sandbox, at_once: int) -> None:
+    """Analyse what was handed in, where this machine can keep that from doing harm."""
+    if at_once == 0:
+        return
+    isolation = await sandbox.isolation()
+    if not isolation.active:
+        log.warning("jobs.no_worker: no code is analysed here: %s", isolation.detail)
+        return
+    async with jobs.working(context, work.tasks(sandbox), at_once=at_once):
+        await asyncio.Event().wait()
 
 
 async def _tell_for_ever(context: api.Context) -> None:
@@ -249,6 +272,9 @@ async def _clean_for_ever(context: api.Context, observation: Observation) -> Non
             ended = await triage_service.expire(context)
             await audit.clean(context)
             await webhooks_service.clean(context)
+            await sources_service.end_lost(context)
+            await sources_service.clean(context)
+            await jobs.clean(context)
             removed = await retention.apply(context)
             if removed.issues or removed.branches:
                 log.info("analyses.retention: %s", removed)
