@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from insight_cloud import backup, cache, cdn, images, ratelimit, tls
-from insight_cloud.core import sigv4
+from insight_cloud.core import places, sigv4
 from insight_cloud.core.errors import Missing, SettingsError, Unavailable
 from insight_cloud.core.storage import Attributes, Credentials, Store, open_store, parse
 from insight_cloud.database import Pool, SlowQueries, conninfo, embedded
@@ -275,7 +275,8 @@ def sandbox(settings: Settings) -> Sandbox:
     """Return the sandbox for code of strangers; it sees our program and its interpreter."""
     wanted = settings.sandbox
     ours = Path(__file__).parent
-    places = (Path(sys.base_prefix), Path(sys.prefix), ours)
+    parts = (Path(sys.base_prefix), Path(sys.prefix), ours)
+    tools = next((path for path in (places.tools(), places.COMMON_TOOLS) if path.is_dir()), None)
     return Sandbox(
         SandboxLimits(
             seconds=wanted.seconds,
@@ -286,7 +287,8 @@ def sandbox(settings: Settings) -> Sandbox:
             output_bytes=settings.analyses.log_bytes,
         ),
         uid=wanted.uid,
-        show=tuple(dict.fromkeys(path.resolve() for path in places if path != Path("/usr"))),
+        show=tuple(dict.fromkeys(path.resolve() for path in parts if path != Path("/usr"))),
+        elsewhere={} if tools is None else {str(places.COMMON_TOOLS): tools},
     )
 
 

@@ -68,6 +68,7 @@ _HEALTH: dict[str, Any] = {
 }
 _CLEAN_EVERY_SECONDS = 3600
 _TELL_EVERY_SECONDS = 2
+_TRY_EVERY_SECONDS = 300
 
 _FEATURES = (
     accounts,
@@ -243,10 +244,9 @@ async def _work_for_ever(context: api.Context, sandbox: Sandbox, at_once: int) -
     """Analyse what was handed in, where this machine can keep that from doing harm."""
     if at_once == 0:
         return
-    isolation = await sandbox.isolation()
-    if not isolation.active:
+    while not (isolation := await sandbox.isolation()).active:
         log.warning("jobs.no_worker: no code is analysed here: %s", isolation.detail)
-        return
+        await asyncio.sleep(_TRY_EVERY_SECONDS)
     async with jobs.working(context, work.tasks(sandbox), at_once=at_once):
         await asyncio.Event().wait()
 

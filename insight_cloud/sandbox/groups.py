@@ -55,10 +55,12 @@ class Parent:
             _bury(folder)
 
     def sweep(self) -> None:
-        """Remove what a killed worker has left behind; a group in use cannot be removed."""
+        """Remove what killed workers have left behind, and nothing of those that live."""
         for folder in self.folder.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+            if not Path("/proc", owner).exists():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = ["Ended", "Isolation", "Limits", "Sandbox"]
 
 _MIB = 1024 * 1024
 _PROBE_SECONDS = 20.0
+_TRY_AGAIN_SECONDS = 60.0
 _SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/sbin")
 _LOADER = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
 _NETWORK = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates")
@@ -88,24 +90,32 @@ class Sandbox:
     """Runs programs where they can do no harm.
 
     `uid` is who they are when we are root. `show` are files and folders that every run sees,
-    read-only, where they are.
+    read-only, where they are; `elsewhere` those that it sees under another path.
     """
 
     limits: Limits = field(default_factory=Limits)
     uid: int = 64231
     show: tuple[Path, ...] = ()
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
     bubblewrap: str = "bwrap"
     _isolation: Isolation | None = field(default=None, init=False, repr=False)
+    _tried_at: float = field(default=0.0, init=False, repr=False)
     _parents: tuple[groups.Parent, ...] = field(default=(), init=False, repr=False)
 
     async def isolation(self) -> Isolation:
-        """Find out, once, what protects us here: by running something and asking it."""
-        if self._isolation is None:
+        """Find out what protects us here: by running something and asking it.
+
+        Once; where nothing does, once a minute, because somebody may be about to change that.
+        """
+        now = time.monotonic()
+        known = self._isolation
+        if known is None or (not known.active and now > self._tried_at + _TRY_AGAIN_SECONDS):
+            self._tried_at = now
             self._parents = await asyncio.to_thread(groups.found)
             for parent in self._parents:
                 parent.sweep()
-            self._isolation = await self._tried()
-        return self._isolation
+            known = self._isolation = await self._tried()
+        return known
 
     def within(self, **limits: Any) -> Sandbox:
         """The same sandbox with other limits, given by their names."""
@@ -212,13 +222,14 @@ class Sandbox:
             "CPU": limits.cpu_seconds,
             "FSIZE": limits.disk_bytes,
             "NOFILE": limits.files,
-            "NPROC": limits.processes,
             "CORE": 0,
             "MEMLOCK": 64 * 1024,
             "MSGQUEUE": 0,
         }
         if not any(parent.memory for parent in self._parents):
             wanted["AS"] = limits.memory_bytes
+        if not any(parent.processes for parent in self._parents):
+            wanted["NPROC"] = limits.processes  # of all runs together, as they are one user
         return wanted
 
     def _bubblewrap(
@@ -238,7 +249,9 @@ class Sandbox:
                 arguments += ["--cap-add", name]
         else:
             arguments.append("--unshare-user")
-        arguments += _mounts(self.show, show, self.limits.disk_bytes, network=network)
+        arguments += _mounts(
+            self.show, {**self.elsewhere, **show}, self.limits.disk_bytes, network=network
+        )
         given = {"PATH": "/usr/bin:/bin", "HOME": WORK, "TMPDIR": WORK, "LC_ALL": "C.UTF-8"}
         for name, value in (given | dict(environment)).items():
             arguments += ["--setenv", name, value]
@@ -291,13 +304,13 @@ def _mounts(
             arguments += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
             arguments += ["--ro-bind", name, name]
-    for name in (*_LOADER, *(_NETWORK if network else ())):
-        arguments += ["--ro-bind-try", name, name]
     # Made by bubblewrap itself, these folders would be closed to whoever runs inside.
     inside = [*map(Path, show), *always]
     folders = {folder for path in inside for folder in path.parents if folder != Path("/")}
-    for folder in sorted(folders - {Path(WORK)}):
+    for folder in sorted({Path("/etc"), *folders} - {Path(WORK)}):
         arguments += ["--perms", "0755", "--dir", str(folder)]
+    for name in (*_LOADER, *(_NETWORK if network else ())):
+        arguments += ["--ro-bind-try", name, name]
     for path in always:
         arguments += ["--ro-bind", str(path), str(path)]
     # In /dev and everywhere else a write would be one into memory that nobody counts.

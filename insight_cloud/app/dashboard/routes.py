@@ -14,6 +14,7 @@ from insight_cloud.app.dashboard import (
     operator_pages,
     project_pages,
     pull_pages,
+    source_pages,
     webhook_pages,
 )
 from insight_cloud.app.dashboard.assets import static
@@ -26,6 +27,7 @@ _PAGES = (
     project_pages,
     issue_pages,
     pull_pages,
+    source_pages,
     webhook_pages,
     account_pages,
     operator_pages,

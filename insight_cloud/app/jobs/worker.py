@@ -68,8 +68,14 @@ async def _work_for_ever(context: Context, tasks: Mapping[str, Task], at_once: i
         await asyncio.sleep(_RESTART_SECONDS)
 
 
+def _quiet() -> None:
+    """The library tells each step of each job; how a job ended, its task tells better."""
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+
+
 async def _work(context: Context, tasks: Mapping[str, Task], at_once: int) -> None:
     wanted, pgbouncer = context.settings.jobs, context.settings.database.pgbouncer
+    _quiet()
     async with _app(context, tasks, at_once).open_async() as app:
         await app.run_worker_async(
             queues=[_QUEUE],

@@ -56,8 +56,8 @@ def check_url(text: str, hosts: Sequence[str]) -> str:
     """Return the URL of a repository as it is stored.
 
     Raises:
-        Invalid: it is no https URL, or holds a user name or password.
-        Refused: the operator has not named its host.
+        Invalid: it is no https URL, holds a user name or password, or is on a host that the
+            operator has not named.
     """
     text, why, port = text.strip(), "", None
     parts = urlsplit(text)
@@ -78,7 +78,8 @@ def check_url(text: str, hosts: Sequence[str]) -> str:
     host = str(parts.hostname) + (f":{port}" if port not in {None, 443} else "")
     if host not in {one.lower() for one in hosts}:
         known = ", ".join(hosts) or "none"
-        raise Refused(f"repositories of {host} are not fetched; the operator allows: {known}")
+        why = f"repositories of {host} are not fetched; the operator allows: {known}"
+        raise Invalid(why, problems=(("/body/url", why),))
     return text
 
 
@@ -108,8 +109,9 @@ async def fetch(
     """Bring one commit.
 
     Raises:
-        Refused: the host is not allowed (any more), or its address is not public.
-        Invalid, TooLarge: there is no such repository or ref, or it is too large.
+        Invalid, TooLarge: there is no such repository or ref, it is too large, or its host is
+            not allowed (any more).
+        Refused: the host's address is not public.
         Unavailable: the host cannot be found.
     """
     parts = urlsplit(check_url(url, hosts))

@@ -64,6 +64,7 @@ async def _analysed(order: Order) -> bytes:
     _tell(Event("unpack", "ended", _summary(done, tree)))
     runs = await detectors.analyze(
         tree,
+        detectors=detectors.fitting(tree),
         timeout_seconds=order.detector_seconds,
         progress=lambda name, event: _tell(
             Event(name, "running" if event == "started" else "ended")

@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-import msgspec
-
 __all__ = ["Place", "Source", "SourcePage", "State", "Step", "StepState"]
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -17,7 +15,8 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 StepState = Literal["running", "ended"]
 
 
-class Step(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Step:
     """One part of the work: fetching, unpacking, a detector."""
 
     name: str

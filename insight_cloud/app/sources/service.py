@@ -16,7 +16,7 @@ from insight_cloud.app.accounts.models import Caller
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sources import clone, unpack
 from insight_cloud.app.sources.models import Place, Source, SourcePage, Step
-from insight_cloud.core.errors import Conflict, Invalid, Missing, Refused, TooLarge
+from insight_cloud.core.errors import Conflict, Invalid, Missing, TooLarge
 from insight_cloud.database import Connection, sql
 
 __all__ = [
@@ -56,8 +56,8 @@ async def add_archive(
 
     Raises:
         TooLarge, Invalid: it is too large, or no archive; nothing stays of it.
-        Conflict: as many of the project's sources as may wait do.
-        Refused: nobody is there who could analyse it safely.
+        Conflict: as many of the project's sources as may wait do, or nobody is there who could
+            analyse it safely.
     """
     await _check_workers(context)
     limit = context.settings.sources.archive_bytes
@@ -91,9 +91,9 @@ async def add_clone(
     """Queue the analysis of a repository that the server fetches itself.
 
     Raises:
-        Invalid: the URL or the ref cannot be used.
-        Refused: the operator has not named its host, or nobody could analyse it safely.
-        Conflict: as many of the project's sources as may wait do.
+        Invalid: the URL or the ref cannot be used, or the operator has not named the host.
+        Conflict: as many of the project's sources as may wait do, or nobody is there who could
+            analyse it safely.
     """
     url = clone.check_url(url, context.settings.sources.hosts)
     ref = clone.check_ref(ref)
@@ -212,9 +212,9 @@ async def end(
 
 
 async def _check_workers(context: api.Context) -> None:
-    """Refuse where nobody would do it: workers only work where they can isolate foreign code."""
+    """Say no where nobody would do it: workers only work where they can isolate foreign code."""
     if (await jobs.counts(context)).workers == 0:
-        raise Refused(
+        raise Conflict(
             "the server cannot analyse code now: no worker is running that can isolate it "
             "(its health page says why); run `insight analyze` yourself instead"
         )

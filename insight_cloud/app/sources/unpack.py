@@ -7,6 +7,8 @@ refuses the whole archive, because who writes one means it.
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import lzma
 import os
 import tarfile
@@ -15,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 import zstandard
 
@@ -38,6 +40,9 @@ _SMALL = 8 * 1024 * 1024
 """Below this a high ratio is no bomb: a folder of empty files compresses without end."""
 _MIB = 1024 * 1024
 _WINDOW = 2**27
+_BLOCK = 512
+_PADDING_MOST = 64
+"""Chunks that may follow the end of a tar file: some writers fill up with zeros."""
 _FOREIGN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
@@ -199,16 +204,40 @@ class _TarEntry:
 
 
 def _of_tar(stream: IO[bytes], kind: str) -> Iterator[_Entry]:
-    if kind == "tar.gz":
-        with tarfile.open(fileobj=stream, mode="r|gz") as tar:
+    with contextlib.ExitStack() as stack:
+        if kind == "tar.gz":
+            plain: Any = stack.enter_context(gzip.GzipFile(fileobj=stream))
+        else:
+            decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+            plain = stack.enter_context(decoder.stream_reader(stream, read_across_frames=True))
+        watched = _Watched(plain)
+        with tarfile.open(fileobj=cast("IO[bytes]", watched), mode="r|") as tar:
             yield from (_TarEntry(tar, info) for info in tar)
-        return
-    decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-    with (
-        decoder.stream_reader(stream, read_across_frames=True) as plain,
-        tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r|") as tar,
-    ):
-        yield from (_TarEntry(tar, info) for info in tar)
+        watched.end()
+
+
+class _Watched:
+    """A stream that remembers how it ended: a tar file cut off reads like a shorter one."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._last = b""
+
+    def read(self, size: int) -> bytes:
+        """Pass on what comes."""
+        data: bytes = self._stream.read(size)
+        self._last = (self._last + data)[-_BLOCK:]
+        return data
+
+    def end(self) -> None:
+        """Read to the end, which is a block of zeros."""
+        for _ in range(_PADDING_MOST):
+            if not self.read(_CHUNK):
+                break
+        else:
+            raise TooLarge("the archive has too much after its end")
+        if self._last != bytes(_BLOCK):
+            raise Invalid("the archive is cut off; send it again")
 
 
 @dataclass(frozen=True, slots=True)
