@@ -38,6 +38,7 @@ __all__ = [
     "EdgeSettings",
     "JobsSettings",
     "NotifySettings",
+    "OsvSettings",
     "ProjectSettings",
     "ServerSettings",
     "Settings",
@@ -189,6 +190,17 @@ class SourcesSettings(_Section):
     """Days for which it is remembered how an analysis went; the code itself is never kept."""
 
 
+class OsvSettings(_Section):
+    """The database of known vulnerabilities, which `insight osv sync` makes."""
+
+    url: str = "https://osv-vulnerabilities.storage.googleapis.com"
+    """Where OSV's archives are: `URL/PyPI/all.zip`; a mirror of your own, without the internet."""
+    ecosystems: tuple[Literal["PyPI", "npm"], ...] = ("PyPI", "npm")
+    """Which packages it knows."""
+    archive_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
+    """Largest archive that is fetched."""
+
+
 class WebhooksSettings(_Section):
     """Webhooks of projects: what they may reach, how long they may take."""
 
@@ -244,6 +256,7 @@ class Settings(_Section):
     webhooks: WebhooksSettings = WebhooksSettings()
     jobs: JobsSettings = JobsSettings()
     sources: SourcesSettings = SourcesSettings()
+    osv: OsvSettings = OsvSettings()
     sandbox: SandboxSettings = SandboxSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()

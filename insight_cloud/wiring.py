@@ -276,7 +276,12 @@ def sandbox(settings: Settings) -> Sandbox:
     wanted = settings.sandbox
     ours = Path(__file__).parent
     parts = (Path(sys.base_prefix), Path(sys.prefix), ours)
-    tools = next((path for path in (places.tools(), places.COMMON_TOOLS) if path.is_dir()), None)
+    shown = {}
+    for path in (places.COMMON_TOOLS, places.tools()):
+        if path.is_dir():
+            shown[str(places.COMMON_TOOLS)] = path
+    if places.advisories().is_file():
+        shown[str(places.COMMON_ADVISORIES)] = places.advisories()
     return Sandbox(
         SandboxLimits(
             seconds=wanted.seconds,
@@ -288,7 +293,7 @@ def sandbox(settings: Settings) -> Sandbox:
         ),
         uid=wanted.uid,
         show=tuple(dict.fromkeys(path.resolve() for path in parts if path != Path("/usr"))),
-        elsewhere={} if tools is None else {str(places.COMMON_TOOLS): tools},
+        elsewhere=shown,
     )
 
 

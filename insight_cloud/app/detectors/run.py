@@ -20,6 +20,7 @@ from insight_cloud.app.detectors import (
     imports,
     jscpd,
     lizard,
+    osv,
     oxlint,
     ruff,
     secrets,
@@ -51,6 +52,7 @@ OPTIONAL: tuple[Detector, ...] = (
     complexipy.detector,
     shellcheck.detector,
     hadolint.detector,
+    osv.detector,
 )
 """Those that are installed on request (`tools`)."""
 
@@ -220,12 +222,20 @@ def _finished(detector: Detector, result: Result) -> Run:
     rules: dict[str, Rule] = {rule.code: rule for rule in result.rules if rule.code in used}
     return Run(
         tool=detector.name,
-        version=detector.version(),
+        version=_version(detector),
         state=result.state,
         detail=result.detail,
         rules=tuple(rules[code] for code in sorted(rules)),
         findings=tuple(sorted(result.findings, key=_order)),
     )
+
+
+def _version(detector: Detector) -> str:
+    """The tool's version; empty where it is not there and had nothing to do anyway."""
+    try:
+        return detector.version()
+    except Missing:
+        return ""
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str, str, str]:
