@@ -247,7 +247,7 @@ async def _work_for_ever(context: api.Context, sandbox: Sandbox, at_once: int) -
     while not (isolation := await sandbox.isolation()).active:
         log.warning("jobs.no_worker: no code is analysed here: %s", isolation.detail)
         await asyncio.sleep(_TRY_EVERY_SECONDS)
-    async with jobs.working(context, work.tasks(sandbox), at_once=at_once):
+    async with work.working(context, sandbox, at_once=at_once):
         await asyncio.Event().wait()
 
 
@@ -272,7 +272,6 @@ async def _clean_for_ever(context: api.Context, observation: Observation) -> Non
             ended = await triage_service.expire(context)
             await audit.clean(context)
             await webhooks_service.clean(context)
-            await sources_service.end_lost(context)
             await sources_service.clean(context)
             await jobs.clean(context)
             removed = await retention.apply(context)

@@ -49,7 +49,7 @@ def command(ctx: click.Context, config: Path | None, at_once: int) -> None:
 async def _work(settings: Settings, at_once: int) -> bool:
     """Work until a signal; return whether it was Ctrl-C."""
     from insight_cloud import wiring
-    from insight_cloud.app import api, jobs
+    from insight_cloud.app import api
     from insight_cloud.app.sources import work
 
     sandbox = wiring.sandbox(settings)
@@ -68,7 +68,7 @@ async def _work(settings: Settings, at_once: int) -> bool:
     async with contextlib.AsyncExitStack() as stack:
         components = await stack.enter_async_context(wiring.opened(settings))
         context = api.Context.of(components, settings)
-        await stack.enter_async_context(jobs.working(context, work.tasks(sandbox), at_once=at_once))
+        await stack.enter_async_context(work.working(context, sandbox, at_once=at_once))
         say(f"working, {at_once} at a time: {isolation.detail}")
         await ended.wait()
     return interrupted

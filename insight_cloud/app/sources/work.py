@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -28,7 +29,9 @@ from insight_cloud.core.errors import Conflict, InsightError, Invalid, Refused, 
 from insight_cloud.database import Connection
 from insight_cloud.sandbox import Sandbox
 
-__all__ = ["tasks"]
+__all__ = ["tasks", "working"]
+
+log = logging.getLogger("insight.sources")
 
 _STEPS_MOST = 60
 _TOLD_MOST = 64 * 1024
@@ -42,6 +45,27 @@ def tasks(sandbox: Sandbox) -> Mapping[str, Task]:
         await _analyse(context, job, sandbox)
 
     return {service.TASK: analyse}
+
+
+@contextlib.asynccontextmanager
+async def working(context: api.Context, sandbox: Sandbox, *, at_once: int) -> AsyncIterator[None]:
+    """Analyse what is handed in until the block ends, and say of what was given up that it was."""
+    ending = asyncio.create_task(_end_lost_for_ever(context))
+    try:
+        async with jobs.working(context, tasks(sandbox), at_once=at_once):
+            yield
+    finally:
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+
+
+async def _end_lost_for_ever(context: api.Context) -> None:
+    while True:
+        try:
+            await service.end_lost(context)
+        except InsightError as error:
+            log.warning("sources.end_lost_failed: %s", error)
+        await asyncio.sleep(context.settings.jobs.stalled_seconds)
 
 
 @dataclass(frozen=True, slots=True)
