@@ -33,8 +33,22 @@ async def isolated() -> None:
     await needed.sandbox()
 
 
+@pytest.fixture(scope="module")
+def ready(service: Served) -> None:
+    """Its worker begins a moment after the service: until then it takes nothing in."""
+    with httpx.Client(base_url=f"{service.url}/api/v1") as client:
+        sent = {"email": "lead@example.org", "password": PASSWORD}
+        token = client.post("/auth/token", json=sent).raise_for_status().json()["access_token"]
+        client.headers["authorization"] = f"Bearer {token}"
+        for _ in range(120):
+            if client.post("/projects/warm-up/sources", content=b"none").status_code == 422:
+                return
+            time.sleep(0.5)
+    pytest.fail(f"no worker began:\n{service.said}")
+
+
 @pytest.fixture
-def checkout(tmp_path: Path, service: Served) -> Path:
+def checkout(tmp_path: Path, service: Served, ready: None) -> Path:
     """A working copy of somebody who is signed in."""
     folder = tmp_path / "shop"
     for name, data in CODE.items():

@@ -42,9 +42,9 @@ async def put(context: Context, task: str = "note", **arguments: Any) -> int:
         return await jobs.defer(db, task, **arguments)
 
 
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
+async def until(true: Callable[[], Awaitable[bool]], *, seconds: float = 60) -> None:
     """Wait for something that must come."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(seconds):
         while not await true():  # noqa: ASYNC110 - another process sets no event of ours
             await asyncio.sleep(0.05)
 
@@ -322,6 +322,7 @@ async def _tables(pool: Pool) -> None:
     await pool.execute("create table begun (n integer)")
 
 
+@pytest.mark.timeout(120 + JOBS)
 async def test_no_job_is_lost_and_none_takes_effect_twice(context: Context) -> None:
     await _tables(context.pool)
     async with context.pool.transaction() as db:
@@ -338,9 +339,9 @@ async def test_no_job_is_lost_and_none_takes_effect_twice(context: Context) -> N
 
     async with hands(context.pool.conninfo, 2) as ours:
         for mark in marks:
-            await until(reached(mark))
+            await until(reached(mark), seconds=60 + JOBS)
             await ours.kill_one()
-        await until(reached(JOBS))
+        await until(reached(JOBS), seconds=60 + JOBS)
         await until(lambda: _idle(context))
     effects: Sequence[int] = await context.pool.fetch_all("select n from effects order by n", int)
     assert list(effects) == list(range(JOBS))
