@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -26,6 +26,7 @@ from insight_cloud.headers.settings import HeadersSettings
 from insight_cloud.images.settings import ImagesSettings
 from insight_cloud.notify.settings import NotifySettings
 from insight_cloud.ratelimit.settings import RateLimitSettings
+from insight_cloud.sandbox.settings import SandboxSettings
 from insight_cloud.telemetry.settings import TelemetrySettings
 from insight_cloud.tls.settings import TlsSettings
 
@@ -36,14 +37,17 @@ __all__ = [
     "CacheSettings",
     "ClientSettings",
     "EdgeSettings",
+    "JobsSettings",
     "NotifySettings",
     "OidcSettings",
+    "OsvSettings",
     "Preset",
     "PrivacyLevel",
     "ProjectSettings",
     "QuotasSettings",
     "ServerSettings",
     "Settings",
+    "SourcesSettings",
     "StorageSettings",
     "TelemetrySettings",
     "foreign_environment",
@@ -209,6 +213,63 @@ class QuotasSettings(_Section):
     """Members of a project."""
 
 
+class JobsSettings(_Section):
+    """Work that outlives its request: who does it, and what happens when a worker dies."""
+
+    in_process: int = Field(default=1, ge=0, le=16)
+    """Jobs at once in each web process; with 0 only `insight worker` does them."""
+    tries: int = Field(default=3, ge=1, le=20)
+    """How often a job is begun before it is given up."""
+    heartbeat_seconds: float = Field(default=10, ge=0.2, le=60)
+    """Seconds between two signs of life of a worker."""
+    stalled_seconds: float = Field(default=30, ge=0.5, le=600)
+    """Seconds without one after which its jobs are given to others."""
+    keep_days: int = Field(default=7, ge=1, le=365)
+    """Days for which ended jobs are remembered."""
+
+    @model_validator(mode="after")
+    def _beat_before_death(self) -> Self:
+        if self.stalled_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError("jobs.stalled_seconds must be at least twice jobs.heartbeat_seconds")
+        return self
+
+
+class SourcesSettings(_Section):
+    """Code that the server analyses itself: archives, and repositories that it fetches."""
+
+    archive_bytes: int = Field(default=50 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
+    """Largest archive, also of a repository that is fetched."""
+    unpacked_bytes: int = Field(default=500 * 1024 * 1024, ge=1024)
+    """Most that an archive may unpack to; `sandbox.disk_bytes` must hold it."""
+    entries: int = Field(default=20_000, ge=1)
+    """Most files and folders in an archive."""
+    ratio: int = Field(default=100, ge=2)
+    """How many times its own size an archive may unpack to."""
+    detector_seconds: float = Field(default=60, gt=0, le=3600)
+    """Seconds for each detector."""
+    waiting: int = Field(default=5, ge=1, le=1000)
+    """Analyses of one project that may wait or run."""
+    hosts: tuple[str, ...] = ()
+    """Hosts whose repositories may be fetched over https, as `git.example.com` or with a port."""
+    allow_private: bool = False
+    """Whether these hosts may have addresses of your own network."""
+    authorities: Path | None = None
+    """File of certificate authorities that vouch for these hosts, instead of the system's."""
+    keep_days: int = Field(default=30, ge=1, le=3650)
+    """Days for which it is remembered how an analysis went; the code itself is never kept."""
+
+
+class OsvSettings(_Section):
+    """The database of known vulnerabilities, which `insight osv sync` makes."""
+
+    url: str = "https://osv-vulnerabilities.storage.googleapis.com"
+    """Where OSV's archives are: `URL/PyPI/all.zip`; a mirror of your own, without the internet."""
+    ecosystems: tuple[Literal["PyPI", "npm"], ...] = ("PyPI", "npm")
+    """Which packages it knows."""
+    archive_bytes: int = Field(default=1024 * 1024 * 1024, ge=1024)
+    """Largest archive that is fetched."""
+
+
 class WebhooksSettings(_Section):
     """Webhooks of projects: what they may reach, how long they may take."""
 
@@ -270,6 +331,10 @@ class Settings(_Section):
     analyses: AnalysesSettings = AnalysesSettings()
     quotas: QuotasSettings = QuotasSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
+    jobs: JobsSettings = JobsSettings()
+    sources: SourcesSettings = SourcesSettings()
+    osv: OsvSettings = OsvSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     database: DatabaseSettings = DatabaseSettings()
     headers: HeadersSettings = HeadersSettings()
     images: ImagesSettings = ImagesSettings()

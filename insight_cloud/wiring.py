@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from insight_cloud import backup, cache, cdn, images, ratelimit, tls
-from insight_cloud.core import sigv4
+from insight_cloud.core import places, sigv4
 from insight_cloud.core.errors import Missing, Refused, SettingsError, Unavailable
 from insight_cloud.core.html import Html
 from insight_cloud.core.storage import Attributes, Credentials, Store, open_store, parse
 from insight_cloud.database import Pool, SlowQueries, conninfo, embedded
 from insight_cloud.images.settings import LOGO
 from insight_cloud.notify import Apprise, Channel, Mail, Message, Notifier, Severity, Slack, Webhook
+from insight_cloud.sandbox import Limits as SandboxLimits
+from insight_cloud.sandbox import Sandbox
 from insight_cloud.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ __all__ = [
     "mail",
     "notifier",
     "opened",
+    "sandbox",
     "server_uid",
     "site",
     "store_credentials",
@@ -297,6 +301,32 @@ def _image_store(settings: Settings) -> images.Store | None:
     if wanted.directory is None:
         return None
     return images.Store(wanted.directory, most_bytes=wanted.disk_bytes)
+
+
+def sandbox(settings: Settings) -> Sandbox:
+    """Return the sandbox for code of strangers; it sees our program and its interpreter."""
+    wanted = settings.sandbox
+    ours = Path(__file__).parent
+    parts = (Path(sys.base_prefix), Path(sys.prefix), ours)
+    shown = {}
+    for path in (places.COMMON_TOOLS, places.tools()):
+        if path.is_dir():
+            shown[str(places.COMMON_TOOLS)] = path
+    if places.advisories().is_file():
+        shown[str(places.COMMON_ADVISORIES)] = places.advisories()
+    return Sandbox(
+        SandboxLimits(
+            seconds=wanted.seconds,
+            cpu_seconds=wanted.cpu_seconds,
+            memory_bytes=wanted.memory_bytes,
+            disk_bytes=wanted.disk_bytes,
+            processes=wanted.processes,
+            output_bytes=settings.analyses.log_bytes,
+        ),
+        uid=wanted.uid,
+        show=tuple(dict.fromkeys(path.resolve() for path in parts if path != Path("/usr"))),
+        elsewhere=shown,
+    )
 
 
 def limit_store(settings: Settings) -> ratelimit.Redis | ratelimit.Upstash | None:

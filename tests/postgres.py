@@ -25,7 +25,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from insight_cloud.database import migrations
+from insight_cloud.app.jobs import schema
+from insight_cloud.database import Pool, migrations
 
 UNSAFE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """A test's database is gone before a power failure could hurt it."""
@@ -71,7 +72,10 @@ async def template(url: str, directory: Path) -> str:
             unfinished = sql.Identifier(f"{name}_unfinished")
             await connection.execute(sql.SQL("drop database if exists {}").format(unfinished))
             await connection.execute(sql.SQL("create database {}").format(unfinished))
-            await migrations.apply(with_database(url, f"{name}_unfinished"), directory)
+            unfinished_url = with_database(url, f"{name}_unfinished")
+            await migrations.apply(unfinished_url, directory)
+            async with Pool(unfinished_url, min_size=1, max_size=1) as pool:
+                await schema.apply(pool)
             await connection.execute(
                 sql.SQL("alter database {} rename to {}").format(unfinished, sql.Identifier(name))
             )

@@ -212,6 +212,17 @@ class Client:
         )
         return _uploaded(answer)
 
+    async def hand_in(self, archive: bytes, *, project: str, **place: Any) -> dict[str, Any]:
+        """Send an archive of code to be analysed there; return the source that it became."""
+        made: dict[str, Any] = await self.call(
+            "POST",
+            f"/api/v1/projects/{project}/sources",
+            content=archive,
+            headers={"content-type": "application/octet-stream"},
+            params={name: value for name, value in place.items() if value not in {None, ""}},
+        )
+        return made
+
     async def download(self, path: str, parameters: dict[str, Any]) -> AsyncIterator[bytes]:
         """Yield the parts of a long answer as they come.
 

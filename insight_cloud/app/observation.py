@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from insight_cloud import __version__, backup, cache, database, ratelimit, telemetry, tls, wiring
-from insight_cloud.app import api
+from insight_cloud.app import api, jobs
 from insight_cloud.app.accounts.identify import CALLER
 from insight_cloud.core.asgi import App, Scope
 from insight_cloud.core.report import Check
 from insight_cloud.headers import Reports
 from insight_cloud.images import Images
 from insight_cloud.notify import Message, Notifier, Severity
+from insight_cloud.sandbox import Sandbox
+from insight_cloud.sandbox import check as check_sandbox
 from insight_cloud.settings import Settings
 from insight_cloud.telemetry import Alert, Every, Leak, Periodic, Probe, Sample, process
 from insight_cloud.telemetry import checks as telemetry_checks
@@ -112,6 +114,7 @@ class Observation:
         reports: Reports,
         migrations: Path,
         pages: Collection[str],
+        sandbox: Sandbox,
         pictures: Images | None = None,
     ) -> None:
         wanted = settings.telemetry
@@ -120,6 +123,7 @@ class Observation:
         self.reports = reports
         self._pictures = pictures
         self._migrations = migrations
+        self._sandbox = sandbox
         directory = wanted.metrics_directory
         self._shared = None if directory is None else telemetry.Shared(directory)
         self._leader = telemetry.Leader(directory)
@@ -258,6 +262,9 @@ class Observation:
             store = wiring.certificate_store(self._settings)
             return await tls.check(store, names=self._settings.tls.names)
 
+        async def of_jobs() -> Iterable[Check]:
+            return [*await jobs.check(self._context()), *await check_sandbox(self._sandbox)]
+
         async def of_backups() -> Iterable[Check]:
             oldest = timedelta(hours=self._settings.backup.oldest_hours)
             return backup.state.check(self._backups, now=datetime.now(UTC), oldest=oldest)
@@ -266,6 +273,7 @@ class Observation:
             Probe("database", of_database, seconds, "datastore"),
             Probe("cache", of_cache, seconds, "datastore", required=False),
             Probe("ratelimit", of_limits, seconds, "datastore", required=False),
+            Probe("jobs", of_jobs, seconds, required=False),
             Probe("process", of_process, seconds, "system", required=False),
         ]
         if self._settings.server.tls:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from typing_extensions import override
 
 from insight_cloud import __version__, headers, ratelimit, telemetry, wiring
-from insight_cloud.app import api
+from insight_cloud.app import api, jobs
 from insight_cloud.app.accounts import admin_routes as administration
 from insight_cloud.app.accounts import audit, oidc, recovery
 from insight_cloud.app.accounts import routes as accounts
@@ -30,6 +30,9 @@ from insight_cloud.app.observation import Observation
 from insight_cloud.app.projects import routes as projects
 from insight_cloud.app.quotas import routes as quotas
 from insight_cloud.app.quotas import service as quotas_service
+from insight_cloud.app.sources import routes as sources
+from insight_cloud.app.sources import service as sources_service
+from insight_cloud.app.sources import work
 from insight_cloud.app.triage import routes as triage
 from insight_cloud.app.triage import service as triage_service
 from insight_cloud.app.webhooks import routes as webhooks
@@ -37,6 +40,7 @@ from insight_cloud.app.webhooks import service as webhooks_service
 from insight_cloud.app.webhooks.send import Sender
 from insight_cloud.core.asgi import App, Receive, Scope, Send
 from insight_cloud.core.errors import InsightError
+from insight_cloud.sandbox import Sandbox
 from insight_cloud.settings import Settings
 
 __all__ = ["MIGRATIONS", "create", "openapi"]
@@ -68,6 +72,7 @@ _CLEAN_EVERY_SECONDS = 3600
 _LETTERS_SECONDS = 5
 """For letters that are on their way when the service ends."""
 _TELL_EVERY_SECONDS = 2
+_TRY_EVERY_SECONDS = 300
 
 _FEATURES = (
     accounts,
@@ -75,6 +80,7 @@ _FEATURES = (
     projects,
     quotas,
     analyses,
+    sources,
     issues,
     triage,
     gates,
@@ -90,6 +96,8 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
     pictures = wiring.image_endpoint(settings)
     reports = headers.Reports(per_minute=settings.headers.reports_per_minute)
 
+    sandbox = wiring.sandbox(settings)
+
     def context() -> api.Context:
         found: api.Context = app.state.context
         return found
@@ -101,6 +109,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
         migrations=MIGRATIONS,
         pages=dashboard.pages,
         pictures=pictures,
+        sandbox=sandbox,
     )
 
     @contextlib.asynccontextmanager
@@ -116,6 +125,7 @@ def create(settings: Settings, components: wiring.Components | None = None) -> F
             tasks = [
                 asyncio.create_task(_clean_for_ever(context(), observation)),
                 asyncio.create_task(_tell_for_ever(context())),
+                asyncio.create_task(_work_for_ever(context(), sandbox, settings.jobs.in_process)),
             ]
             yield
             with contextlib.suppress(TimeoutError):
@@ -234,8 +244,21 @@ def openapi() -> dict[str, Any]:
 
 
 def _has_its_own_limit(path: str) -> bool:
-    """Uploads are measured while they stream, by `analyses.receive`."""
-    return path.startswith("/api/v1/projects/") and path.endswith("/analyses")
+    """Uploads are measured while they stream, by `analyses.receive` and `sources.service`."""
+    if path.startswith("/api/v1/projects/"):
+        return path.endswith(("/analyses", "/sources"))
+    return path.startswith("/projects/") and path.endswith("/sources/archive")
+
+
+async def _work_for_ever(context: api.Context, sandbox: Sandbox, at_once: int) -> None:
+    """Analyse what was handed in, where this machine can keep that from doing harm."""
+    if at_once == 0:
+        return
+    while not (isolation := await sandbox.isolation()).active:
+        log.warning("jobs.no_worker: no code is analysed here: %s", isolation.detail)
+        await asyncio.sleep(_TRY_EVERY_SECONDS)
+    async with work.working(context, sandbox, at_once=at_once):
+        await asyncio.Event().wait()
 
 
 async def _tell_for_ever(context: api.Context) -> None:
@@ -260,6 +283,8 @@ async def _clean_for_ever(context: api.Context, observation: Observation) -> Non
             await audit.clean(context)
             await webhooks_service.clean(context)
             await quotas_service.clean(context)
+            await sources_service.clean(context)
+            await jobs.clean(context)
             removed = await retention.apply(context)
             if removed.issues or removed.branches:
                 log.info("analyses.retention: %s", removed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
+from insight_cloud.cli import _remote
 from insight_cloud.cli._fail import FailOn, fail_on_option
 from insight_cloud.cli._output import say, statuses
 from insight_cloud.cli._sending import privacy_options
@@ -76,6 +77,7 @@ _UPLOAD_FAILED = 4
 @click.option("--pr", type=click.IntRange(min=1), help="Number of the pull request.")
 @click.option("--base", help="The branch that this one goes into: the server compares with it.")
 @click.option("--upload", is_flag=True, help="Send the findings to the server.")
+@click.option("--remote", is_flag=True, help="Send the code, and let the server analyse it.")
 @click.option("--project", help="Project on the server.  [default: from insight.toml or Git]")
 @click.option("--branch", help="Branch of the code.  [default: from Git]")
 @click.option("--commit", help="Commit of the code.  [default: from Git]")
@@ -100,6 +102,7 @@ def command(
     pr: int | None,
     base: str | None,
     upload: bool,
+    remote: bool,
     project: str | None,
     branch: str | None,
     commit: str | None,
@@ -111,7 +114,15 @@ def command(
 
     Only files that git tracks or would track are looked at. The configuration that the code
     brings for these tools is not used, and nothing of it is executed.
+
+    With --remote the server does this, in its sandbox; it does not keep the code.
     """
+    if remote:
+        _check_remote(ctx)
+        done = _remote.analyse(
+            path, server, project=project, branch=branch, commit=commit, pr=pr, base=base
+        )
+        ctx.exit(asyncio.run(done))
     before = Before(since, baseline)
     _check_comparison(fail_on, before)
     if dry_run and (not upload or output is None):
@@ -143,12 +154,22 @@ def command(
     ctx.exit(_status(runs, judged, fail_on) or status)
 
 
-def _chosen(names: str | None) -> tuple[Detector, ...]:
-    from insight_cloud.app.detectors import DETECTORS
+def _check_remote(ctx: click.Context) -> None:
+    """Refuse what is decided by whoever analyses, and that is not us."""
+    ours = {"path", "remote", "project", "branch", "commit", "pr", "base", "server"}
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in ours:
+            raise click.UsageError(f"{parameter.opts[-1]} does not go with --remote")
+
+
+def _chosen(names: str | None) -> tuple[Detector, ...] | None:
+    from insight_cloud.app.detectors import ALL
 
     if names is None:
-        return DETECTORS
-    known = {detector.name: detector for detector in DETECTORS}
+        return None
+    known = {detector.name: detector for detector in ALL}
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = sorted(set(wanted) - known.keys())
     if unknown or not wanted:
@@ -156,14 +177,14 @@ def _chosen(names: str | None) -> tuple[Detector, ...]:
             f"there is no {', '.join(unknown) or 'name'}; choose from {', '.join(sorted(known))}",
             param_hint="--detectors",
         )
-    return tuple(detector for detector in DETECTORS if detector.name in wanted)
+    return tuple(detector for detector in ALL if detector.name in wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How to analyse: by which detectors, how long, with which kept results."""
+    """How to analyse: by which detectors (None: all that fit), how long, with what kept."""
 
-    detectors: tuple[Detector, ...]
+    detectors: tuple[Detector, ...] | None
     timeout_seconds: float
     cache_directory: Path | None
 
@@ -192,7 +213,7 @@ async def analyzed(path: Path, work: Work) -> tuple[Tree, list[Run]]:
     try:
         runs = await detectors.analyze(
             tree,
-            detectors=work.detectors,
+            detectors=work.detectors or detectors.fitting(tree),
             timeout_seconds=work.timeout_seconds,
             cache=None if work.cache_directory is None else detectors.Kept(work.cache_directory),
             progress=progress,

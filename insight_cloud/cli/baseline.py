@@ -38,12 +38,11 @@ def command(
     `insight analyze --baseline FILE --fail-on new:high` then fails only for what is not in it,
     although lines and files moved meanwhile.
     """
-    from insight_cloud.app.detectors import DETECTORS
     from insight_cloud.app.detectors.kept import replace
     from insight_cloud.app.sarif import write
     from insight_cloud.cli import analyze
 
-    work = analyze.Work(DETECTORS, timeout, analyze.kept_in(None, no_cache=no_cache))
+    work = analyze.Work(None, timeout, analyze.kept_in(None, no_cache=no_cache))
     _, runs = asyncio.run(analyze.analyzed(path, work))
     unfinished = [run.tool for run in runs if run.state in {"failed", "timed_out"}]
     if unfinished:

@@ -59,12 +59,16 @@ def status(ctx: click.Context, config: Path | None, *, as_json: bool) -> None:
 
 
 async def _migrate(config: Path | None, *, plan_only: bool) -> Plan:
+    from insight_cloud.app.jobs import schema
+    from insight_cloud.core.plan import Plan
     from insight_cloud.database import migrations
 
     async with _pool(config) as pool:
         if plan_only:
-            return migrations.plan(await migrations.read(pool), migrations.wanted(_directory()))
-        return await migrations.apply(pool, _directory())
+            ours = migrations.plan(await migrations.read(pool), migrations.wanted(_directory()))
+            return Plan((*ours, *await schema.plan(pool)))
+        ours = await migrations.apply(pool, _directory())
+        return Plan((*ours, *await schema.apply(pool)))
 
 
 async def _status(config: Path | None) -> Report:

@@ -265,9 +265,14 @@ async def _prepare(settings: Settings, components: Any) -> None:
     """Bring the schema up to date and say where everything is."""
     from insight_cloud.app import api, web
     from insight_cloud.app.accounts import service as accounts
+    from insight_cloud.app.jobs import schema as queue_schema
     from insight_cloud.database import migrations
 
-    for change in await migrations.apply(components.pool, web.MIGRATIONS):
+    done = [
+        *await migrations.apply(components.pool, web.MIGRATIONS),
+        *await queue_schema.apply(components.pool),
+    ]
+    for change in done:
         say(f"database: {change}")
     url = settings.server.url
     link = await accounts.first_admin_link(api.Context.of(components, settings))

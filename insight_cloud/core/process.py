@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +59,14 @@ async def run(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     output_bytes: int = 64 * 1024 * 1024,
+    heard: Callable[[bytes], None] | None = None,
 ) -> Outcome:
     """Run `command` to its end and return what it said.
 
     The child leads its own process group, which is killed whole at the time limit, at the
     output limit (standard output and error each), and when the caller is cancelled: no
-    grandchild stays behind. `environment` replaces ours when given.
+    grandchild stays behind. `environment` replaces ours when given. `heard` gets what the child
+    writes to standard error, as it comes.
 
     Raises:
         Missing: there is no such program.
@@ -78,7 +80,7 @@ async def run(
                 _, out_ok, err_ok = await asyncio.gather(
                     _feed(child, stdin),
                     _drain(child, child.stdout, stdout, output_bytes),
-                    _drain(child, child.stderr, stderr, output_bytes),
+                    _drain(child, child.stderr, stderr, output_bytes, heard),
                 )
                 await child.wait()
         except TimeoutError:
@@ -134,11 +136,14 @@ async def _drain(
     stream: asyncio.StreamReader | None,
     into: bytearray,
     limit: int,
+    heard: Callable[[bytes], None] | None = None,
 ) -> bool:
     """Read to the end; at the limit kill the group and say False."""
     assert stream is not None  # noqa: S101 - we asked for a pipe
     while chunk := await stream.read(_CHUNK_BYTES):
         into += chunk
+        if heard is not None:
+            heard(chunk)
         if len(into) > limit:
             del into[limit:]
             await _kill(child)

@@ -116,6 +116,11 @@ class Pool(Statements):
             name=application_name,
         )
 
+    @property
+    def conninfo(self) -> str:
+        """How to connect as this pool does, password and all: for a library with its own pool."""
+        return self._conninfo
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self

@@ -32,6 +32,7 @@ SAMPLES: dict[str, Any] = {
     "suppression": UUID(int=1),
     "pr": 17,
     "webhook": UUID(int=1),
+    "source": UUID(int=1),
     "delivery": UUID(int=1),
     "extension": "csv",
 }
@@ -52,6 +53,7 @@ BODIES: dict[str, Any] = {
     "set_gate": {"conditions": None},
     "triage_issues": {"ids": [str(UUID(int=1))], "state": "open"},
     "add_suppression": {"rule": "S101", "reason": "tests"},
+    "add_clone": {"url": "https://git.example/a"},
     "upload_analysis": {"version": "2.1.0", "runs": []},
 }
 QUERIES: dict[str, dict[str, str]] = {"delete_branch": {"branch": "topic"}}

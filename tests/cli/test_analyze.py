@@ -139,7 +139,7 @@ def test_only_the_named_detectors_run(code: Path, tmp_path: Path) -> None:
         (["nowhere"], "nowhere does not exist"),
         (["empty"], "there are no files to analyse in empty"),
         (["pipe"], "neither a directory nor a file"),
-        ([".", "--detectors", "ruff,nonsense"], "there is no nonsense; choose from imports"),
+        ([".", "--detectors", "ruff,nonsense"], "there is no nonsense; choose from complexipy"),
         ([".", "--detectors", ""], "choose from"),
         ([".", "--timeout", "0"], "--timeout"),
         ([".", "--fail-on", "worst"], "--fail-on"),

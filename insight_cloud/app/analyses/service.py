@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -42,7 +42,7 @@ from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.core.report import Stopwatch, stopwatch
 from insight_cloud.database import Connection, sql
 
-__all__ = ["ingest", "newest_first", "one", "submission", "tell"]
+__all__ = ["ingest", "ingest_for", "newest_first", "one", "submission", "tell"]
 
 queries = sql.load(Path(__file__).with_name("queries.sql"))
 
@@ -75,25 +75,61 @@ async def _ingest(
     context: api.Context, caller: Caller, slug: str, upload: Upload, body: bytes
 ) -> tuple[Project, int, bool]:
     """The project, the number of the analysis, and whether it was there already."""
-    settings = context.settings.analyses
     ceiling = await projects.level_of_uploads(context, caller, slug)
     await asyncio.to_thread(_check_privacy, ceiling, upload, body)
-    limits = read.Limits(
-        log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
-    )
     with stopwatch() as watch:
-        reader = codeclimate.read if codeclimate.is_report(body) else read.log
-        log = await asyncio.to_thread(reader, body, root=upload.root, limits=limits)
-        runs = await asyncio.to_thread(privacy.without_credentials, log.runs, tokens.find)
-        log = msgspec.structs.replace(log, runs=runs)
-        digest = await asyncio.to_thread(_digest, body)
+        log, digest = await _read(context, upload, body)
         project = await projects.ensure(context, caller, slug)
         if project.privacy != ceiling:  # somebody has just changed it
             await asyncio.to_thread(_check_privacy, project.privacy, upload, body)
         await triage.expire(context, project)
-        work = _Ingest(context.now(), caller, project, upload, log, digest, watch)
+        work = _Ingest(context.now(), caller.name, project, upload, log, digest, watch)
         number, repeated = await context.pool.run(work.store)
     return project, number, repeated
+
+
+async def ingest_for(
+    context: api.Context,
+    author: str,
+    project: Project,
+    upload: Upload,
+    body: bytes,
+    *,
+    also: Callable[[Connection, int], Awaitable[None]],
+) -> None:
+    """Store a log of our own making, for somebody who was admitted before.
+
+    `also` gets the analysis' number inside the transaction: what it writes is stored with the
+    analysis or not at all, and what it raises undoes both.
+
+    Raises:
+        Invalid, TooLarge: the log cannot be read; nothing was stored.
+        Unavailable: too many uploads wait for their turn.
+    """
+    async with context.uploads.turn():
+        with stopwatch() as watch:
+            log, digest = await _read(context, upload, body)
+            await triage.expire(context, project)
+            work = _Ingest(context.now(), author, project, upload, log, digest, watch)
+
+        async def both(connection: Connection) -> None:
+            number, _ = await work.store(connection)
+            await also(connection, number)
+
+        await context.pool.run(both)
+
+
+async def _read(context: api.Context, upload: Upload, body: bytes) -> tuple[Log, bytes]:
+    """What the log in `body` says, without the credentials in it; and the hash of the body."""
+    settings = context.settings.analyses
+    limits = read.Limits(
+        log_bytes=settings.log_bytes, runs=settings.runs, results_per_run=settings.results
+    )
+    reader = codeclimate.read if codeclimate.is_report(body) else read.log
+    log = await asyncio.to_thread(reader, body, root=upload.root, limits=limits)
+    runs = await asyncio.to_thread(privacy.without_credentials, log.runs, tokens.find)
+    digest = await asyncio.to_thread(_digest, body)
+    return msgspec.structs.replace(log, runs=runs), digest
 
 
 async def one(context: api.Context, project: Project, id: UUID) -> AnalysisDetail:  # noqa: A002 - the API's word
@@ -138,7 +174,7 @@ class _Ingest:
     """One upload on its way into the database."""
 
     now: datetime
-    caller: Caller
+    author: str
     project: Project
     upload: Upload
     log: Log
@@ -173,7 +209,7 @@ class _Ingest:
             complete=all(run.state in {"ok", "skipped"} for run in self.log.runs),
             warnings=msgspec.json.encode(self.log.warnings[:_WARNINGS_KEPT]).decode(),
             warnings_total=len(self.log.warnings),
-            uploader=self.caller.name,
+            uploader=self.author,
             created_at=self.now,
             base_analysis_id=branch.base and branch.base.analysis_id,
             base_commit=self.upload.base_commit,

@@ -59,6 +59,7 @@ NOTICES = {
     "user-changed": "Done, from the next request on.",
     "queued": "It is sent in a moment.",
     "webhook-removed": "The webhook is gone; it is told nothing any more.",
+    "cancelled": "The analysis is cancelled.",
     "judged": "Judged, on every branch of the project.",
     "suppressed": "Suppressed, on every branch of the project.",
     "unsuppressed": "The suppression is gone; its issues count again.",

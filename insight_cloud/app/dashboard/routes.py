@@ -15,6 +15,7 @@ from insight_cloud.app.dashboard import (
     project_pages,
     pull_pages,
     recovery_pages,
+    source_pages,
     usage_pages,
     webhook_pages,
 )
@@ -28,6 +29,7 @@ _PAGES = (
     project_pages,
     issue_pages,
     pull_pages,
+    source_pages,
     webhook_pages,
     account_pages,
     operator_pages,

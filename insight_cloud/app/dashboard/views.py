@@ -13,6 +13,7 @@ from insight_cloud.app.accounts.audit import Entry
 from insight_cloud.app.accounts.models import Purpose
 from insight_cloud.app.quotas.models import Meter, ProjectUsage, UserUsage
 from insight_cloud.app.sarif.model import SEVERITIES, RunState, Severity
+from insight_cloud.app.sources.models import State, Step
 
 __all__ = [
     "Account",
@@ -207,7 +208,7 @@ class ProjectHead:
     slug: str
     name: str
     branch: str
-    tab: Literal["summary", "issues", "pulls", "settings", ""] = ""
+    tab: Literal["summary", "issues", "pulls", "sources", "settings", ""] = ""
     branches: tuple[Branch, ...] = ()
     may_manage: bool = False
     branch_query: str = ""
@@ -763,6 +764,47 @@ class WebhooksPage(_Form):
     webhooks: tuple[WebhookLine, ...]
     events: tuple[Option, ...]
     secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """Code that was handed in, in a list."""
+
+    id: str
+    title: str
+    state: State
+    author: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesPage(_Form):
+    """What the server was given to analyse, and the forms for more."""
+
+    project: ProjectHead
+    sources: tuple[SourceLine, ...]
+    megabytes: int
+    hosts: tuple[str, ...]
+    next_href: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePage:
+    """One analysis on its way; `events` is where the browser hears of its progress."""
+
+    project: ProjectHead
+    href: str
+    title: str
+    state: State
+    author: str
+    at: datetime
+    tries: int
+    detail: str
+    steps: tuple[Step, ...]
+    alive: bool
+    may_cancel: bool
+    events: str
+    analysis_href: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ from __future__ import annotations
 from insight_cloud.app.detectors.detector import Detector, Result
 from insight_cloud.app.detectors.files import File, LeftOut, Tree, git, read
 from insight_cloud.app.detectors.kept import Kept
-from insight_cloud.app.detectors.run import DETECTORS, analyze
+from insight_cloud.app.detectors.run import ALL, DETECTORS, OPTIONAL, analyze, fitting
 
 __all__ = [
+    "ALL",
     "DETECTORS",
+    "OPTIONAL",
     "Detector",
     "File",
     "Kept",
@@ -23,6 +25,7 @@ __all__ = [
     "Result",
     "Tree",
     "analyze",
+    "fitting",
     "git",
     "read",
 ]

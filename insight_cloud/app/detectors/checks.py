@@ -10,8 +10,9 @@ from pathlib import Path
 from insight_cloud.app.detectors import files
 from insight_cloud.app.detectors.detector import Detector
 from insight_cloud.app.detectors.files import Tree
-from insight_cloud.app.detectors.run import DETECTORS, TIMEOUT_SECONDS, analyze
+from insight_cloud.app.detectors.run import DETECTORS, OPTIONAL, TIMEOUT_SECONDS, analyze
 from insight_cloud.app.sarif.model import Run
+from insight_cloud.core.errors import Missing
 from insight_cloud.core.report import Check
 
 __all__ = ["check"]
@@ -33,6 +34,11 @@ async def check(
 async def _check(detector: Detector, tree: Tree | None, timeout_seconds: float) -> Check:
     if tree is not None and not detector.select(tree):
         return Check(detector.name, "skip", detector.absent)
+    if detector in OPTIONAL:
+        try:
+            detector.ready()
+        except Missing as error:
+            return Check(detector.name, "skip", str(error))
     with tempfile.TemporaryDirectory(prefix="insight-sample-") as folder:
         root = Path(folder)
         await asyncio.to_thread(_write, detector, root)

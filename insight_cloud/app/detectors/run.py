@@ -14,12 +14,17 @@ from typing import Literal
 import msgspec
 
 from insight_cloud.app.detectors import (
+    complexipy,
     files,
+    hadolint,
     imports,
     jscpd,
     lizard,
+    osv,
+    oxlint,
     ruff,
     secrets,
+    shellcheck,
     zizmor,
 )
 from insight_cloud.app.detectors.detector import Children, Detector, Result
@@ -30,7 +35,7 @@ from insight_cloud.app.sarif.model import Finding, Rule, Run
 from insight_cloud.core.errors import InsightError, Missing
 from insight_cloud.core.report import stopwatch
 
-__all__ = ["DETECTORS", "TIMEOUT_SECONDS", "Progress", "analyze"]
+__all__ = ["ALL", "DETECTORS", "OPTIONAL", "TIMEOUT_SECONDS", "Progress", "analyze", "fitting"]
 
 DETECTORS: tuple[Detector, ...] = (
     lizard.detector,
@@ -40,12 +45,31 @@ DETECTORS: tuple[Detector, ...] = (
     imports.detector,
     zizmor.detector,
 )
-"""All of them, the longest first: so two cores are done at about the same time."""
+"""Those that are always there, the longest first: so two cores end at about the same time."""
+
+OPTIONAL: tuple[Detector, ...] = (
+    oxlint.detector,
+    complexipy.detector,
+    shellcheck.detector,
+    hadolint.detector,
+    osv.detector,
+)
+"""Those that are installed on request (`tools`)."""
+
+ALL: tuple[Detector, ...] = (*DETECTORS, *OPTIONAL)
 
 TIMEOUT_SECONDS = 60.0
 
 Progress = Callable[[str, Literal["started", "ended"]], None]
 """Told the name of a detector when it starts and when it ended."""
+
+
+def fitting(tree: Tree) -> tuple[Detector, ...]:
+    """All that may have something to say: of the optional ones, those with files to look at.
+
+    One that is not installed is among them, so that it is told what was not looked at.
+    """
+    return tuple(one for one in ALL if one not in OPTIONAL or one.select(tree))
 
 
 async def analyze(
@@ -103,6 +127,8 @@ async def _run(
 
 
 async def _result(detector: Detector, tree: Tree, children: Children, cache: Kept | None) -> Result:
+    if detector in OPTIONAL and not detector.select(tree):
+        return Result("skipped", detail=detector.absent)  # and nobody needs to install it
     identity = detector.identity()
     chosen = detector.select(tree)
     if not chosen:
@@ -196,12 +222,20 @@ def _finished(detector: Detector, result: Result) -> Run:
     rules: dict[str, Rule] = {rule.code: rule for rule in result.rules if rule.code in used}
     return Run(
         tool=detector.name,
-        version=detector.version(),
+        version=_version(detector),
         state=result.state,
         detail=result.detail,
         rules=tuple(rules[code] for code in sorted(rules)),
         findings=tuple(sorted(result.findings, key=_order)),
     )
+
+
+def _version(detector: Detector) -> str:
+    """The tool's version; empty where it is not there and had nothing to do anyway."""
+    try:
+        return detector.version()
+    except Missing:
+        return ""
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str, str, str]:

@@ -33,6 +33,7 @@ __all__ = [
     "list_members",
     "list_projects",
     "list_tokens",
+    "of_work",
     "open",
     "put_member",
     "remove_member",
@@ -133,6 +134,18 @@ async def with_badge(context: Context, caller: Caller | None, slug: str) -> Proj
     if caller is None:
         raise Missing(f"there is no project {slug!r} that you may see")
     return await open(context, caller, slug)
+
+
+async def of_work(context: Context, slug: str) -> Project:
+    """Open a project for work that its caller was admitted to before.
+
+    Raises:
+        Missing: it is gone.
+    """
+    project = await queries.find(context.pool, slug=slug, user_id=None)
+    if project is None:
+        raise Missing(f"there is no project {slug!r} any more")
+    return project
 
 
 async def list_projects(

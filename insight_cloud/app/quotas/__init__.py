@@ -4,12 +4,8 @@ For whoever starts an analysis on the server (the route that submits one):
 
 from insight_cloud.app import quotas
 
-taken = await quotas.take(context, caller)  # raises RateLimited, with `retry_after`
-try:
-    job = await submit(...)
-except InsightError:
-    await quotas.refund(context, taken)  # what was refused does not count
-    raise
+async with quotas.analysing(context, caller) as taken:  # RateLimited, with `retry_after`
+    job = await submit(...)  # what is refused here does not count
 taken.tell(response)  # RateLimit-Policy, RateLimit
 
 `take` is exact over all processes: never more than the limit in any window. Limit and window of
@@ -24,6 +20,7 @@ from insight_cloud.app.quotas.models import Meter, Overview, ProjectUsage, Usage
 from insight_cloud.app.quotas.service import (
     Exceeded,
     Taken,
+    analysing,
     clean,
     overview,
     refund,
@@ -43,6 +40,7 @@ __all__ = [
     "Taken",
     "Usage",
     "UserUsage",
+    "analysing",
     "clean",
     "of",
     "overview",

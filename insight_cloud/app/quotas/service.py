@@ -27,6 +27,7 @@ from insight_cloud.database.statements import Statements
 __all__ = [
     "Exceeded",
     "Taken",
+    "analysing",
     "clean",
     "overview",
     "refund",
@@ -106,6 +107,21 @@ async def take(context: Context, caller: Caller) -> Taken:
     wanted = _limits(context)
     window = _Window("analysis", wanted.analyses, wanted.analyses_window)
     return await _take(context, "analysis", subject(caller), [window], "analyses on the server")
+
+
+@contextlib.asynccontextmanager
+async def analysing(context: Context, caller: Caller) -> AsyncIterator[Taken]:
+    """Take one analysis of the caller's user; one that is refused inside does not count.
+
+    Raises:
+        Exceeded: the limit is used up.
+    """
+    taken = await take(context, caller)
+    try:
+        yield taken
+    except BaseException:
+        await refund(context, taken)
+        raise
 
 
 def subject(caller: Caller) -> str:

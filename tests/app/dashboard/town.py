@@ -32,6 +32,8 @@ from insight_cloud.app.projects import service as projects
 from insight_cloud.app.projects.models import Project
 from insight_cloud.app.sarif import write
 from insight_cloud.app.sarif.model import Category, Finding, Location, Rule, Run, Severity, Snippet
+from insight_cloud.app.sources import service as sources
+from insight_cloud.app.sources.models import Place
 from insight_cloud.app.triage import service as triage
 from insight_cloud.app.triage.models import Selection, Verdict
 from insight_cloud.app.webhooks import service as webhooks
@@ -184,10 +186,34 @@ async def _settle(town: Town) -> None:
     )
     await projects.create(town.context, grace, slug="private", name="Private")
     await _judgements(town, ada)
+    await _sources(town, ada)
     await accounts.add_token(
         town.context, ada, name=EVIL, scopes=["ingest"], project="payments", days=90
     )
     await accounts.add_token(town.context, ada, name="laptop", scopes=["read"], days=30)
+
+
+async def _sources(town: Town, ada: Caller) -> None:
+    """Two that were handed in when nobody worked: one was cancelled, one given up."""
+    project = await projects.open(town.context, ada, "payments")
+    pool = town.context.pool
+    worker = await pool.fetch_value("select worker_id from procrastinate_register_worker_v1()")
+    for name in ("cancelled", "failed"):
+        made = await sources.add_archive(
+            town.context, ada, project, Place(branch=EVIL, commit=EVIL), _archive()
+        )
+        town.ids[name] = str(made.id)
+    await pool.execute("select procrastinate_unregister_worker_v1(%(id)s)", id=worker)
+    await sources.cancel(town.context, ada, project, UUID(town.ids["cancelled"]))
+    async with pool.transaction() as db:
+        number = await db.fetch_value(
+            "select id from sources where public_id = %(id)s", id=UUID(town.ids["failed"])
+        )
+        await sources.end(db, town.context, number, "failed", EVIL)
+
+
+async def _archive() -> AsyncIterator[bytes]:
+    yield b"PK\x05\x06" + bytes(18)
 
 
 async def _payments(town: Town, ada: Caller) -> None:

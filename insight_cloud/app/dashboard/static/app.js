@@ -56,6 +56,29 @@
     addEventListener("pageshow", show);
   }
 
+  // What is going on is shown as it happens; without this file the page asks again by itself.
+  const live = $("[data-live]");
+  if (live) {
+    const events = new EventSource(live.dataset.live);
+    events.addEventListener("message", async () => {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const section = page.getElementById("source")?.closest("section");
+      if (!section) return;
+      if (!("live" in section.dataset)) {
+        events.close();
+        $("#status").textContent = "The analysis has ended";
+      }
+      // The form stays, so that its button does not move away from under the pointer.
+      const now = $("#source").closest("section");
+      const form = now.querySelector("form:focus-within, form:hover");
+      const fresh = section.querySelector("form");
+      if (form && fresh) fresh.replaceWith(form);
+      now.replaceChildren(...section.childNodes);
+    });
+  }
+
   // On a wide window the filters stand open.
   const filters = $("details[data-wide]");
   if (filters) {

@@ -1,0 +1,1 @@
+"""Code that the server analyses itself, in the sandbox: archives and repositories."""
