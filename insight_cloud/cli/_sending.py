@@ -13,6 +13,8 @@ import click
 from insight_cloud.cli._output import say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from insight_cloud.app.client import Client, Uploaded
     from insight_cloud.app.privacy import Keyed, Level
     from insight_cloud.app.sarif.model import Run
@@ -130,17 +132,15 @@ def printed(body: Body) -> None:
         say(f"with {query}")
 
 
-async def send(client: Client, body: Body) -> Uploaded:
-    """Send it."""
+async def send(client: Client, body: Body, queue: Path | None = None) -> Uploaded | None:
+    """Send it, and before it what waits in `queue`. None: the server is away, and it waits too."""
+    from insight_cloud.cli import _queue
+
+    about: dict[str, Any] = {"project": body.place.project}
     if body.level == "counts":
-        return await client.upload_counts(body.data, project=body.place.project)
-    return await client.upload(
-        body.data,
-        project=body.place.project,
-        media_type=body.media_type,
-        **_place(body.place),
-        **body.parameters,
-    )
+        return await _queue.send(client, queue, body.data, about, counts=True)
+    about |= {"media_type": body.media_type, **_place(body.place), **body.parameters}
+    return await _queue.send(client, queue, body.data, about)
 
 
 def _place(place: Checkout) -> dict[str, Any]:

@@ -81,6 +81,11 @@ _UPLOAD_FAILED = 4
 @click.option("--project", help="Project on the server.  [default: from insight.toml or Git]")
 @click.option("--branch", help="Branch of the code.  [default: from Git]")
 @click.option("--commit", help="Commit of the code.  [default: from Git]")
+@click.option(
+    "--queue",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="While the server is away, keep uploads in this folder and send them with the next one.",
+)
 @click.option("--server", help="Server URL.  [default: the one signed in to]")
 @privacy_options
 @click.pass_context
@@ -106,6 +111,7 @@ def command(
     project: str | None,
     branch: str | None,
     commit: str | None,
+    queue: Path | None,
     server: str | None,
     privacy: Level | None,
     dry_run: bool,
@@ -148,6 +154,7 @@ def command(
                 base=base,
                 privacy=privacy,
                 dry_run=dry_run,
+                queue=queue,
             )
         )
     judged = asyncio.run(_judged(tree, runs, work, fail_on, before))
@@ -381,6 +388,7 @@ async def _uploaded(
     base: str | None,
     privacy: Level | None,
     dry_run: bool,
+    queue: Path | None,
 ) -> int:
     from insight_cloud import settings
     from insight_cloud.app.client import Client
@@ -409,11 +417,12 @@ async def _uploaded(
             _sending.printed(body)
             return 0
         async with Client.from_settings(found, server) as client:
-            uploaded = await _sending.send(client, body)
+            uploaded = await _sending.send(client, body, queue)
     except InsightError as error:
         say(f"insight: not uploaded: {error}")
         return _UPLOAD_FAILED
-    say(f"{describe(uploaded)}: {uploaded.url}")
+    if uploaded is not None:
+        say(f"{describe(uploaded)}: {uploaded.url}")
     return 0
 
 

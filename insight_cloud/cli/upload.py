@@ -35,6 +35,11 @@ __all__ = ["command", "describe"]
 @click.option("--pr", type=click.IntRange(min=1), help="Number of the pull request.")
 @click.option("--lines", type=click.IntRange(min=0), help="Lines of code, for the grade.")
 @click.option("--category", default="", help="Keeps several runs of one tool apart.")
+@click.option(
+    "--queue",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="While the server is away, keep uploads in this folder and send them with the next one.",
+)
 @click.option("--server", help="Server URL.  [default: the one signed in to]")
 @click.option("--as-is", is_flag=True, help="Send files unchanged, or refuse those with more.")
 @privacy_options
@@ -49,6 +54,7 @@ def command(
     pr: int | None,
     lines: int | None,
     category: str,
+    queue: Path | None,
     server: str | None,
     as_is: bool,
     privacy: Level | None,
@@ -79,12 +85,17 @@ def command(
         for _, body in bodies:
             _sending.printed(body)
         return
-    uploads = asyncio.run(_sent([body for _, body in bodies], found, server))
+    uploads = asyncio.run(_sent([body for _, body in bodies], found, server, queue))
     names = [name for name, _ in bodies]
-    results = [{"file": name} | asdict(upload) for name, upload in zip(names, uploads, strict=True)]
+    results = [
+        {"file": name} | ({"waits": True} if upload is None else asdict(upload))
+        for name, upload in zip(names, uploads, strict=True)
+    ]
 
     def human() -> None:
         for name, upload in zip(names, uploads, strict=True):
+            if upload is None:
+                continue  # it was said when it was kept
             say(f"{name}: {describe(upload)}")
             click.echo(upload.url)
 
@@ -126,11 +137,13 @@ def _read(file: Path) -> tuple[Run, ...]:
     return log.runs
 
 
-async def _sent(bodies: Sequence[Body], settings: Settings, server: str | None) -> list[Uploaded]:
+async def _sent(
+    bodies: Sequence[Body], settings: Settings, server: str | None, queue: Path | None
+) -> list[Uploaded | None]:
     from insight_cloud.app.client import Client
 
     async with Client.from_settings(settings, server) as client:
-        return [await _sending.send(client, body) for body in bodies]
+        return [await _sending.send(client, body, queue) for body in bodies]
 
 
 def describe(upload: Uploaded) -> str:
