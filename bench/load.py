@@ -157,13 +157,18 @@ class Served:
         assert process.stdout is not None
         self.url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
 
-    def truth(self, path: str) -> Row:
-        """The percentiles of who comes at any moment, since the last time somebody asked."""
+    def notes(self) -> dict[str, list[float]]:
+        """How long each answer took the server, since the last time somebody asked."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("?\n")
         self._process.stdin.flush()
-        notes = sorted(json.loads(self._process.stdout.readline())[path])
+        found: dict[str, list[float]] = json.loads(self._process.stdout.readline())
+        return found
+
+    def truth(self, path: str) -> Row:
+        """The percentiles of who comes at any moment, since the last time somebody asked."""
+        notes = sorted(self.notes()[path])
         if path == "/freeze":
             usual = notes[len(notes) // 2] - DELAY * 1000
             notes = sorted(moment(number * EVERY / 10_000) + usual for number in range(10_000))
@@ -335,7 +340,7 @@ def truth_table(server: Served, seconds: float, peers: Sequence[str]) -> dict[st
             if name == "ours":
                 reported, true = _ours_and_truth(server, path, seconds)
             else:
-                server.truth(path)
+                server.notes()
                 reported = runs[name]()
                 true = server.truth(path)
             table[f"{name} {path}"] = {"reported": reported, "true": true}
@@ -346,7 +351,7 @@ def _ours_and_truth(server: Served, path: str, seconds: float) -> tuple[Row, Row
     truths: list[Row] = []
 
     def once() -> Any:
-        server.truth(path)
+        server.notes()
         found = ours(server.url, path, seconds)
         truths.append(server.truth(path))
         return found

@@ -74,6 +74,8 @@ def arrivals(lines: Sequence[Piece], first: int = 0, step: int = 1) -> Iterator[
 
 def _reached(line: Piece, count: float) -> float:
     """After how many seconds of `line` so many have arrived: the root of a parabola."""
+    if count <= 0:  # it is due just where the line begins, which may rise from nothing
+        return 0.0
     slope = (line.high - line.low) / (line.end - line.begin)
     if abs(slope) < 1e-12:
         return count / line.low

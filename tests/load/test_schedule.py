@@ -26,6 +26,11 @@ def test_a_constant_rate_comes_evenly() -> None:
     assert found == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7, 1.9])
 
 
+def test_one_may_be_due_just_where_a_ramp_begins() -> None:
+    lines = schedule.pieces([Stage(0.5, 1), Stage(0, 0), Stage(1, 2)], start=1)
+    assert list(schedule.arrivals(lines)) == [0.5]
+
+
 def test_a_ramp_comes_ever_faster() -> None:
     found = list(schedule.arrivals(schedule.pieces([Stage(10, 10)])))
     assert len(found) == 50
