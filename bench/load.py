@@ -201,7 +201,15 @@ def served(processor: int | None) -> Iterator[Served]:
 # -- the generators ----------------------------------------------------------------------------
 
 
-def ours(url: str, path: str, seconds: float, *, workers: int = 0, rate: float = RATE) -> Any:
+def ours(
+    url: str,
+    path: str,
+    seconds: float,
+    *,
+    workers: int = 0,
+    rate: float = RATE,
+    users: int | None = None,
+) -> Any:
     from insight_cloud import load
     from insight_cloud.load.scenario import Crowd, Scenario, Stage, Step
 
@@ -211,6 +219,7 @@ def ours(url: str, path: str, seconds: float, *, workers: int = 0, rate: float =
         stages=(Stage(seconds, rate),),
         steps=(Step(name="one", path=path),),
         drain_seconds=3,
+        most_users=users,
     )
     scenario = Scenario(name="bench", scenarios={"all": crowd})
     return asyncio.run(load.run(scenario, url, workers=workers))
@@ -373,7 +382,7 @@ def measure(*, short: bool) -> tuple[dict[str, Any], list[Claim]]:
         table = truth_table(server, 5 if short else 10, peers)
         crowd = patiently(lambda: crowd_of(server.url, 1000, 5 if short else 10))
         _, locust_mib = locust(server.url, "/delay", 5 if short else 10, users=1000)
-        too_much = ours(server.url, "/delay", 2, rate=20_000)
+        too_much = ours(server.url, "/delay", 2, rate=20_000, users=200)
         one = row_of(patiently(lambda: ours(server.url, "/freeze", 10)))
         two = row_of(patiently(lambda: ours(server.url, "/freeze", 10, workers=2)))
     all_shares = {name: shares(cell) for name, cell in table.items()}

@@ -7,6 +7,7 @@ import pytest
 from insight_cloud import load
 from insight_cloud.core.errors import Invalid, Missing
 from insight_cloud.load import scenario
+from tests.docs import pages
 
 GOOD = """
 name = "shop"
@@ -142,3 +143,13 @@ def test_a_scenario_may_be_changed_for_one_run() -> None:
 def test_the_source_of_a_scenario_is_one(tmp_path: Path) -> None:
     for name in load.BUILT_IN:
         assert load.read(written(tmp_path, scenario.source(name))) == load.built_in(name)
+
+
+def test_the_example_of_the_documentation_is_a_scenario(tmp_path: Path) -> None:
+    found = [
+        e.text for e in pages.examples(pages.ROOT / "docs/howto/load.md") if e.language == "toml"
+    ]
+    assert len(found) == 1
+    example = load.read(written(tmp_path, found[0]))
+    assert list(example.scenarios) == ["buyers", "reports"]
+    assert example.changed(variables={"password": "x"}).variables["password"] == "x"
