@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from psycopg.rows import dict_row
 from insight_cloud.core.errors import Conflict, InsightError, Missing, Refused, SettingsError
 from insight_cloud.core.errors import Unavailable as Away
 
-__all__ = ["Link", "connected", "is_local", "label"]
+__all__ = ["Link", "connected", "environment", "is_local", "label"]
 
 _SETTINGS = (
     "set timezone = 'UTC'",
@@ -161,3 +162,25 @@ def _parameters(url: str) -> dict[str, str]:
         raise SettingsError(
             "the database URL cannot be read: postgresql://USER@HOST/NAME"
         ) from error
+
+
+def environment(url: str) -> dict[str, str]:
+    """How PostgreSQL's own programs are told of `url`, so that no secret is in their arguments."""
+    found = _parameters(url)
+    named = {name: found[key] for key, name in _VARIABLES.items() if found.get(key)}
+    return {"PATH": os.defpath, "LC_ALL": "C", "PGAPPNAME": "insight tune", **named}
+
+
+_VARIABLES = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "options": "PGOPTIONS",
+}
