@@ -166,8 +166,8 @@ QUERIES = (
     Query("rule over time", 4, "select created_at::date, count(*) from findings where rule = 12 and"
           " created_at >= '2025-10-01' group by 1 order by 1"),
     Query("tagged", 6, "select id, message from findings where tags @> array['t77']"),
-    Query("search messages", 4, "select id, message from findings where message ilike '%about 0f3a%'"
-          " limit 20"),
+    Query("search messages", 4, "select id, message from findings where message ilike"
+          " '%about 0f3a%' limit 20"),
     Query("open by project", 6, "select count(*) from findings f join runs r on r.id = f.run_id"
           " where r.project_id = 55 and f.state = 'open'"),
     Query("comments of a finding", 50, "select c.body, u.name from comments c join users u on"
@@ -214,10 +214,14 @@ EXPERT = (
 )
 
 WRITES = (
-    "insert into findings select i, i % 1000, i % 1000, 1, 'low', 'open', 'Finding about it', null,"
-    " now(), 1, array['t1', 'bug'] from generate_series(-3000, -1) i",
-    "insert into runs select i, 1, 1, 'queued', 1, now(), null, 'main', md5(i::text), 1"
-    " from generate_series(-3000, -1) i",
+    (
+        "insert into findings select i, i % 1000, i % 1000, 1, 'low', 'open', 'Finding', null,"
+        " now(), 1, array['t1', 'bug'] from generate_series(-3000, -1) i"
+    ),
+    (
+        "insert into runs select i, 1, 1, 'queued', 1, now(), null, 'main', md5(i::text), 1 from"
+        " generate_series(-3000, -1) i"
+    ),
     "update runs set status = 'done', finished_at = now() where id < 0",
     "update findings set state = 'closed' where id < 0",
 )

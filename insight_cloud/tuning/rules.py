@@ -68,7 +68,11 @@ def _foreign_keys(facts: Facts, thresholds: Thresholds) -> Iterator[Finding]:
             "foreign_key.unindexed",
             f"{table.title}.{key.name}",
             f"a change in {key.references} reads all {table.size:,.0f} rows of {table.title}",
-            evidence={"rows": table.size, "changes_of_referenced": key.referenced_changes},
+            evidence={
+                "columns": tuple(quoted(column) for column in key.column_names),
+                "rows": table.size,
+                "changes_of_referenced": key.referenced_changes,
+            },
             changes=(change,),
         )
 
@@ -447,12 +451,8 @@ def _settings(facts: Facts, thresholds: Thresholds) -> Iterator[Finding]:
 
 
 def concurrently(definition: str) -> str:
-    """The same `CREATE INDEX`, without locking writers out."""
-    return re.sub(r"^CREATE (UNIQUE )?INDEX (?!CONCURRENTLY)", _with_word, definition, count=1)
-
-
-def _with_word(found: re.Match[str]) -> str:
-    return f"CREATE {found[1] or ''}INDEX CONCURRENTLY "
+    """The same `CREATE INDEX` of the server's own, without locking writers out."""
+    return re.sub(r"^CREATE (UNIQUE )?INDEX ", r"CREATE \1INDEX CONCURRENTLY ", definition, count=1)
 
 
 def index_name(facts: Facts, table: Table, parts: tuple[str, ...]) -> str:
@@ -508,6 +508,7 @@ _RULES: tuple[Callable[[Facts, Thresholds], Iterator[Finding]], ...] = (
 
 KINDS = (
     "index.invalid",
+    "index.missing",
     "foreign_key.unindexed",
     "index.duplicate",
     "index.unused",

@@ -55,7 +55,7 @@ class PerformanceSettings(BaseModel):
     """New indexes that the advisor proposes at most."""
     advice_bytes: int | None = Field(default=None, ge=0)
     """Bytes that new indexes may take in all; without it, half of the tables' size."""
-    write_percent: float = Field(default=100, ge=0)
+    write_percent: float = Field(default=200, ge=0)
     """How much dearer new indexes may make writing, in percent of what it costs now."""
     lock_timeout_seconds: float = Field(default=5, gt=0, le=3600)
     """Seconds for which a remedy waits for a lock before it gives up."""

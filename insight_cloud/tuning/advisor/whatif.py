@@ -39,6 +39,9 @@ class WhatIf(Protocol):
         """Return which of `chosen` stand in the plan."""
 
 
+_TYPED = re.compile(r"\b(date|timestamptz|timestamp|interval|time)\s+\$(\d+)", re.IGNORECASE)
+
+
 async def explain(link: Link, statement: str) -> dict[str, Any]:
     """Plan a statement, also one with parameters `$1` whose values are not known.
 
@@ -46,6 +49,8 @@ async def explain(link: Link, statement: str) -> dict[str, Any]:
         InsightError: the server cannot plan it.
     """
     options = "verbose, format json"
+    # `date '2025-01-01'` becomes `date $1` in the server's statistics, which is no SQL.
+    statement = _TYPED.sub(r"$\2::\1", statement)
     parameters = {int(n) for n in re.findall(r"\$(\d+)", re.sub(r"'(?:[^']|'')*'", "", statement))}
     if not parameters:
         return _plan(await link.rows(f"explain ({options}) {statement}"))
