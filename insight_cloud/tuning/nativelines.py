@@ -25,7 +25,7 @@ Lines = dict[tuple[str, int, str], list[int]]
 
 
 class _Mallinfo(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012 - ctypes wants a list here
+    _fields_ = [
         (name, ctypes.c_size_t)
         for name in (
             "arena", "ordblks", "smblks", "hblks", "hblkhd",

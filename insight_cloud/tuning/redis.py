@@ -158,6 +158,8 @@ async def _slow(client: Any) -> tuple[SlowCommand, ...] | None:
 
 
 async def _keys(client: Any, prefix: str, sample: int) -> list[Key]:
+    if not sample:
+        return []
     names: list[bytes] = []
     pattern = prefix.translate(_LITERAL) + "*"
     async for name in client.scan_iter(match=pattern, count=200):

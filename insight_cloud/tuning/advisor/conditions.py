@@ -174,7 +174,9 @@ def _compare(
     left: str, operator: str, right: str, whole: str, *, alternative: bool
 ) -> Iterator[Condition]:
     near, far = references(left), references(right)
-    if near and far and not near & far:
+    if near & far:  # two columns of the same row
+        return
+    if near and far:
         if operator == "=" and len(near) == len(far) == 1:
             yield from _join(left, right, whole, alternative=alternative)
             yield from _join(right, left, whole, alternative=alternative)

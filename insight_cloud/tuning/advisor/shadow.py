@@ -10,6 +10,7 @@ dump of its catalogue. It needs no extension there and works for managed databas
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ from insight_cloud.tuning.postgres import Link, connected, environment
 
 __all__ = ["Scratch", "Server", "Shadow", "opened"]
 
-_DATABASE = "insight_shadow"
 _SEGMENT_BYTES = 1024**3
 _PAGE = 8192
 _MOST_BYTES = 512 * 1024 * 1024
@@ -51,9 +51,12 @@ class Shadow:
 
     name = "shadow"
 
-    def __init__(self, scratch: Scratch, url: str, collation: str) -> None:
+    def __init__(
+        self, scratch: Scratch, url: str, collation: str, settings: Mapping[str, str]
+    ) -> None:
         self._scratch = scratch
         self._url = url
+        self._settings = settings
         self.collation = collation
         self._columns: Columns = {}
         self._sizes: dict[int, tuple[int, float, int]] = {}
@@ -131,7 +134,7 @@ class Shadow:
     async def _reconnected(self) -> Link:
         """A new connection: an old one remembers how many files a table has."""
         await self.close()
-        self._connection = connected(self._url)
+        self._connection = connected(self._url, settings=self._settings)
         self._link = await self._connection.__aenter__()
         return self._link
 
@@ -214,11 +217,14 @@ async def opened(url: str, server: Server) -> AsyncIterator[Shadow]:
         )
         columns = await whatif.columns_of(link)
         titles = [row["title"] for row in await link.rows(_TABLES)]
+        # What is dear there is dear here.
+        settings = {row["name"]: row["value"] for row in await link.rows(_COSTS)}
     async with server() as scratch:
         dump = await _dump(url, scratch.programs)
-        await _database(scratch, collation)
-        parts = urlsplit(scratch.url)
-        shadow = Shadow(scratch, urlunsplit(parts._replace(path=f"/{_DATABASE}")), collation)
+        name = f"shadow_{secrets.token_hex(4)}"
+        await _database(scratch, name, collation)
+        there = urlunsplit(urlsplit(scratch.url)._replace(path=f"/{name}"))
+        shadow = Shadow(scratch, there, collation, settings)
         try:
             await shadow.fill(dump, titles, columns)
             yield shadow
@@ -246,20 +252,28 @@ async def _dump(url: str, programs: Path) -> bytes:
     return outcome.stdout
 
 
-async def _database(scratch: Scratch, collation: str) -> None:
+async def _database(scratch: Scratch, name: str, collation: str) -> None:
     plain = collation in {"C", "POSIX"}
     # Any order but that of C finds no prefixes, and C.UTF-8 of the system is one of those.
     locale = "C" if plain else "C.UTF-8"
     async with connected(scratch.url) as link:
         try:
             await link.rows(
-                f"create database {_DATABASE} template template0 encoding 'UTF8'"
+                f"create database {name} template template0 encoding 'UTF8'"
                 f" locale_provider libc locale '{locale}'"
             )
         except InsightError as error:
             raise Unavailable(f"the shadow database cannot be made: {error}") from error
 
 
+_COSTS = """
+select name, current_setting(name) as value from pg_settings
+where name in ('random_page_cost', 'seq_page_cost', 'cpu_tuple_cost', 'cpu_index_tuple_cost',
+    'cpu_operator_cost', 'effective_cache_size', 'work_mem', 'hash_mem_multiplier',
+    'max_parallel_workers_per_gather', 'parallel_setup_cost', 'parallel_tuple_cost',
+    'min_parallel_table_scan_size', 'min_parallel_index_scan_size',
+    'default_statistics_target', 'from_collapse_limit', 'join_collapse_limit')
+"""
 _OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'"
 _TABLES = f"""
 select quote_ident(n.nspname) || '.' || quote_ident(c.relname) as title
