@@ -32,10 +32,9 @@ from typing import Any
 import psycopg
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+sys.path.insert(0, str(ROOT))
 
-import testbed  # noqa: E402 - from this folder
-
+from bench.tuning import testbed  # noqa: E402 - the path had to be known first
 from insight_cloud import tuning  # noqa: E402
 from insight_cloud.core.errors import Missing  # noqa: E402
 from insight_cloud.database import embedded  # noqa: E402
@@ -81,7 +80,7 @@ class Measured:
     def total(self) -> float:
         """All queries, weighted by how often each comes."""
         calls = {query.name: query.calls for query in testbed.QUERIES}
-        return sum(ms * calls[name] for name, ms in self.ms.items())
+        return float(sum(ms * calls[name] for name, ms in self.ms.items()))
 
     def slower(self, before: Measured) -> list[str]:
         """The queries that are slower than without any index."""

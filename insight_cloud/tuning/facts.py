@@ -48,7 +48,7 @@ _KEYWORDS = frozenset(
     binary collation concurrently cross current_schema freeze full ilike inner is isnull
     join left like natural notnull outer overlaps right similar tablesample verbose between
     bigint bit boolean char character coalesce dec decimal exists extract float greatest
-    grouping inout int integer interval least national nchar none normalize nullif numeric
+    grouping int integer interval least national nchar none normalize nullif numeric
     out overlay position precision real row setof smallint substring time timestamp treat
     trim values varchar
     """.split()  # noqa: SIM905 - as a list they would fill two pages

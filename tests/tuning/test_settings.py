@@ -24,4 +24,4 @@ def test_the_rules_judge_by_the_settings_defaults() -> None:
 )
 def test_thresholds_that_make_no_sense_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
-        PerformanceSettings(**values)  # type: ignore[arg-type]
+        PerformanceSettings(**values)

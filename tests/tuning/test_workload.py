@@ -48,7 +48,8 @@ def test_our_recorders_figures_are_read_in_seconds() -> None:
     (found,) = workload.from_json(
         b'[{"text": "select 1 from t where a = $1", "calls": 3, "total_seconds": 0.6}]'
     )
-    assert (found.calls, found.mean_ms) == (3, pytest.approx(200))
+    assert found.calls == 3
+    assert found.mean_ms == pytest.approx(200)
 
 
 @pytest.mark.parametrize("data", [b"{}", b"[{}]", b"x", b'[{"text": 1, "calls": 2}]'])

@@ -32,7 +32,7 @@ STATEMENTS = (
     Statement("select * from customers where lower(email) = 'user77@example.org'", 20, 0),
     Statement("select id from orders where status = 'open' order by placed limit 10", 30, 0),
     Statement("select id from orders where tags @> array['t77']", 5, 0),
-    Statement("select count(*) from orders where placed >= '2025-02-10'", 5, 0),
+    Statement("select count(*) from orders where placed >= '2025-01-25'", 5, 0),
 )
 
 
