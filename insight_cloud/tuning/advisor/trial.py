@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from insight_cloud.core.errors import InsightError, Refused
+from insight_cloud.core.errors import Conflict, InsightError, Refused
+from insight_cloud.tuning.advisor import whatif
 from insight_cloud.tuning.advisor.accesses import indexes_used
 from insight_cloud.tuning.advisor.advice import Advice
 from insight_cloud.tuning.advisor.candidates import Candidate
@@ -85,10 +86,10 @@ async def confirm(
     limit = {"statement_timeout": f"{int(seconds * 1000)}ms"}
     async with connected(clone_url, settings=limit) as link:
         texts, unmeasured = _runnable(statements)
-        before = await _measure(link, texts, unmeasured)
+        before = await _measure(link, texts, seconds, unmeasured)
         texts = {name: text for name, text in texts.items() if name in before}
         async with _built(link, [one.index for one in advice.indexes]) as there:
-            after, dropped = await _weed(link, texts, before, there)
+            after, dropped = await _weed(link, texts, before, there, seconds=seconds)
             return Trial(
                 {name: run.ms for name, run in before.items()},
                 {name: run.ms for name, run in after.items()},
@@ -121,23 +122,27 @@ def _runnable(statements: Sequence[Statement]) -> tuple[dict[str, str], dict[str
 
 
 async def _measure(
-    link: Link, texts: Mapping[str, str], unmeasured: dict[str, str]
+    link: Link, texts: Mapping[str, str], seconds: float, unmeasured: dict[str, str]
 ) -> dict[str, _Run]:
     runs = {}
     for name, text in texts.items():
         try:
-            runs[name] = await _run(link, text)
+            runs[name] = await _run(link, text, seconds)
         except InsightError as error:
             unmeasured[name] = str(error)[:300]
     return runs
 
 
-async def _run(link: Link, text: str) -> _Run:
+async def _run(link: Link, text: str, seconds: float) -> _Run:
     """The fastest of some runs; one is enough for what takes long."""
     best = _Run(float("inf"), set())
     for _ in range(_ROUNDS):
-        async with link.undone():
-            rows = await link.rows(f"explain (analyze, timing off, format json) {text}")
+        try:
+            async with link.undone():
+                rows = await link.rows(f"explain (analyze, timing off, format json) {text}")
+        except Conflict:  # it took too long: that is how long it takes, at least
+            plan = await whatif.explain(link, text)
+            return _Run(seconds * 1000, indexes_used(plan))
         found = next(iter(rows[0].values()))
         result = msgspec.json.decode(found) if isinstance(found, str) else found
         ms = float(result[0]["Execution Time"])
@@ -170,11 +175,16 @@ async def _built(link: Link, wanted: Sequence[Candidate]) -> AsyncIterator[dict[
 
 
 async def _weed(
-    link: Link, texts: Mapping[str, str], before: Mapping[str, _Run], there: dict[str, Candidate]
+    link: Link,
+    texts: Mapping[str, str],
+    before: Mapping[str, _Run],
+    there: dict[str, Candidate],
+    *,
+    seconds: float,
 ) -> tuple[dict[str, _Run], dict[str, str]]:
     """Drop what harms, then what nobody uses, until neither is left."""
     dropped: dict[str, str] = {}
-    after = await _measure(link, texts, {})
+    after = await _measure(link, texts, seconds, {})
     while True:
         slower = [n for n, run in after.items() if _is_slower(before[n], run)]
         guilty = {index for n in slower for index in after[n].used if index in there}
@@ -191,7 +201,7 @@ async def _weed(
         dropped[name] = why
         await link.rows(f"drop index {one.title}")
         concerned = {n: t for n, t in texts.items() if n not in after or name in after[n].used}
-        after |= await _measure(link, concerned, {})
+        after |= await _measure(link, concerned, seconds, {})
 
 
 def _is_slower(before: _Run, after: _Run) -> bool:
