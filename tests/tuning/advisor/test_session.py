@@ -15,6 +15,7 @@ from insight_cloud.tuning.advisor import hypopg, session, shadow, trial, whatif
 from insight_cloud.tuning.advisor.advice import Advice, Advised
 from insight_cloud.tuning.advisor.candidates import Candidate
 from insight_cloud.tuning.advisor.choice import Budget
+from insight_cloud.tuning.facts import Statement
 from insight_cloud.tuning.finding import Finding
 from insight_cloud.tuning.postgres import connected
 from tests import postgres
@@ -140,6 +141,20 @@ async def test_a_clone_proves_the_advice_and_is_left_as_it_was(
     assert {one.name for one in found.kept} | set(found.dropped) == {
         one.index.name for one in advice.indexes
     }
+
+
+async def test_what_runs_out_of_time_on_the_clone_keeps_the_index_that_it_would_use(
+    shop: str, postgres_url: str
+) -> None:
+    """Else the statements that need an index most would be those that cost it."""
+    slow = Statement("select pg_sleep(0.3) from orders where customer = 77 limit 1", 1, 0)
+    one = Advised(Candidate("public", "orders", ("customer",)), 1, 0.5, ())
+    advice = Advice((one,), {}, {}, {}, "shadow", 0)
+    async with postgres.database(postgres_url) as empty:
+        # Here the shop itself is what may be changed, and the other one what serves.
+        found = await trial.confirm(empty, shop, [slow], advice, seconds=0.1)
+    assert found.kept == (one.index,)
+    assert not found.unmeasured
 
 
 async def test_the_database_itself_is_refused_as_its_clone(shop: str) -> None:
