@@ -6,8 +6,8 @@ from insight_cloud import tuning
 
 STRICT = tuning.Thresholds(foreign_key_rows=0, index_bytes=0)
 KNOWN = {("foreign_key.unindexed", "public.issues.issues_branch_id_fkey")}
-"""Served by two partial indexes, on open and on fixed issues, as every query of ours names the
-state; only the cascade of a deleted branch does not, and reads the table."""
+"""A fault that is known: two partial indexes, on open and on fixed issues, serve what names the
+state. Removing a branch does not name it, and reads the whole table."""
 STRUCTURAL = {"foreign_key.unindexed", "index.duplicate", "index.invalid", "constraint.unvalidated"}
 
 
