@@ -29,6 +29,7 @@ from insight_cloud.ratelimit.settings import RateLimitSettings
 from insight_cloud.sandbox.settings import SandboxSettings
 from insight_cloud.telemetry.settings import TelemetrySettings
 from insight_cloud.tls.settings import TlsSettings
+from insight_cloud.tuning.settings import PerformanceSettings
 
 __all__ = [
     "WELL_KNOWN",
@@ -351,6 +352,7 @@ class Settings(_Section):
     backup: BackupSettings = BackupSettings()
     notify: NotifySettings = NotifySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    performance: PerformanceSettings = PerformanceSettings()
     client: ClientSettings = ClientSettings()
     project: ProjectSettings = ProjectSettings()
 

@@ -29,6 +29,7 @@ from insight_cloud.settings import Settings
 
 if TYPE_CHECKING:
     from insight_cloud.edge import Tier
+    from insight_cloud.tuning.advisor.shadow import Scratch
 
 __all__ = [
     "Components",
@@ -55,6 +56,7 @@ __all__ = [
     "opened",
     "sandbox",
     "server_uid",
+    "shadow_server",
     "site",
     "store_credentials",
 ]
@@ -681,6 +683,19 @@ async def fresh_server() -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory(prefix="insight-drill-") as directory:
         async with embedded.server(Path(directory) / "postgres") as url:
             yield url
+
+
+@asynccontextmanager
+async def shadow_server() -> AsyncIterator[Scratch]:
+    """Start a PostgreSQL 18 that is gone afterwards, for plans with indexes that do not exist."""
+    from insight_cloud.tuning.advisor.shadow import Scratch  # for one command only
+
+    # It holds nothing that would be missed; and statistics must stay as they were given.
+    unsafe = {"fsync": "off", "synchronous_commit": "off", "autovacuum": "off"}
+    with tempfile.TemporaryDirectory(prefix="insight-tune-") as name:
+        directory = Path(name) / "postgres"
+        async with embedded.server(directory, settings=unsafe) as url:
+            yield Scratch(url, directory / "data", embedded.binaries())
 
 
 def announcer(settings: Settings) -> backup.Announcer:
