@@ -103,7 +103,7 @@ def test_every_listed_package_has_a_probe_and_a_reason() -> None:
     lines = (ROOT / "scripts/packages.txt").read_text().splitlines()
     for line in (line for line in lines if not line.startswith("#")):
         need, package, probe, reason = line.split(maxsplit=3)
-        assert need in {"uv", "tests"}
+        assert need in {"uv", "tests", "bench"}
         assert package
         assert probe.partition(":")[0] in {"module", "file", "command"}
         assert reason

@@ -32,6 +32,11 @@ _APPLIED = Query("queue_schema_applied", "select name from queue_schema")
 _RECORD = Query(
     "queue_schema_record", "insert into queue_schema (name) select unnest(%(names)s::text[])"
 )
+_INDEX = Query(
+    "queue_schema_index",
+    "create index if not exists queue_jobs_worker on procrastinate_jobs (worker_id)",
+)
+"""The library leaves this foreign key without one: each worker that ends would scan all jobs."""
 _WHOLE = "procrastinate schema"
 
 
@@ -73,6 +78,7 @@ async def apply(pool: Pool) -> Plan:
         await db.execute(_CREATE)
         for change in wanted:
             await _run(db, change)
+        await db.execute(_INDEX)
     return wanted
 
 

@@ -27,6 +27,7 @@ from insight_cloud.app.sources import clone, inside, service
 from insight_cloud.app.sources.models import Step
 from insight_cloud.core.errors import Conflict, InsightError, Invalid, Refused, Unavailable
 from insight_cloud.database import Connection
+from insight_cloud.database.statements import Statements
 from insight_cloud.sandbox import Sandbox
 
 __all__ = ["tasks", "working"]
@@ -128,6 +129,7 @@ async def _done(
 
     async def also(db: Connection, number: int) -> None:
         await jobs.finish(db, job)
+        await _write(db, job, begun, progress)
         await service.end(db, context, begun.id, "done", analysis=number, commit=commit)
 
     await analyses.ingest_for(context, begun.author, project, upload, log, also=also)
@@ -251,7 +253,7 @@ async def _telling(context: api.Context, job: Job, begun: _Begun) -> AsyncIterat
             await progress.changed.wait()
             progress.changed.clear()
             with contextlib.suppress(InsightError):  # nobody's analysis fails for its display
-                await _write(context, job, begun, progress)
+                await _write(context.pool, job, begun, progress)
             await asyncio.sleep(_TELL_SECONDS)
 
     task = asyncio.create_task(tell())
@@ -260,10 +262,12 @@ async def _telling(context: api.Context, job: Job, begun: _Begun) -> AsyncIterat
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(InsightError):  # how far it came, when it failed
+            await _write(context.pool, job, begun, progress)
 
 
-async def _write(context: api.Context, job: Job, begun: _Begun, progress: _Progress) -> None:
-    await context.pool.execute(
+async def _write(db: Statements, job: Job, begun: _Begun, progress: _Progress) -> None:
+    await db.execute(
         service.queries.progress,
         id=begun.id,
         job_id=job.number,
