@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -34,6 +35,8 @@ __all__ = [
 queries = sql.load(Path(__file__).with_name("queries.sql"))
 
 _BATCH = 5_000
+_BEGUN = monotonic()
+_STARTING_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +123,14 @@ async def clean(context: Context) -> int:
 
 
 async def check(context: Context) -> list[Check]:
-    """Whether somebody does what is queued."""
+    """Whether somebody does what is queued; a process that has just begun has no worker yet."""
     with stopwatch() as watch:
         try:
             now = await counts(context)
         except InsightError as error:
             return [Check("jobs.queue", "fail", str(error), watch.seconds)]
     detail = f"{now.waiting} waiting, {now.running} running, {now.workers} workers"
-    if now.workers:
+    if now.workers or monotonic() - _BEGUN < _STARTING_SECONDS:
         return [Check("jobs.queue", "pass", detail, watch.seconds)]
     advice = "start `insight worker`, or set jobs.in_process"
     return [Check("jobs.queue", "warn", f"{detail}: {advice}", watch.seconds)]

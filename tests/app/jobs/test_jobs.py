@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -242,7 +243,13 @@ async def test_a_job_of_a_living_worker_is_left_alone(context: Context) -> None:
         await until(ended(context, number, "succeeded"))
 
 
-async def test_health_says_when_nobody_works(context: Context) -> None:
+async def test_health_says_when_nobody_works(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_BEGUN", monotonic())
+    (check,) = await jobs.check(context)
+    assert check.status == "pass"  # the process has just begun
+    monkeypatch.setattr(queue, "_BEGUN", monotonic() - 31)
     (check,) = await jobs.check(context)
     assert (check.status, "insight worker" in check.detail) == ("warn", True)
 
