@@ -65,6 +65,7 @@ WELL_KNOWN: Mapping[str, tuple[str, str]] = {
     "AWS_ENDPOINT_URL": ("storage", "aws_endpoint_url"),
     "AZURE_STORAGE_CONNECTION_STRING": ("storage", "azure_connection_string"),
     "GOOGLE_APPLICATION_CREDENTIALS": ("storage", "google_credentials"),
+    "GITHUB_TOKEN": ("client", "provider_token"),
     "SLACK_WEBHOOK_URL": ("notify", "slack_webhook_url"),
     "SENTRY_DSN": ("telemetry", "sentry_dsn"),
     "APPLICATIONINSIGHTS_CONNECTION_STRING": ("telemetry", "application_insights"),
@@ -177,6 +178,8 @@ class ClientSettings(_Section):
     """Server URL."""
     token: SecretStr | None = None
     """API token."""
+    provider_token: SecretStr | None = None
+    """Token of GitHub or GitLab that may write comments on pull requests."""
 
 
 class ProjectSettings(_Section):

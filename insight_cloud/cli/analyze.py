@@ -77,6 +77,11 @@ _UPLOAD_FAILED = 4
 @click.option("--project", help="Project on the server.  [default: from insight.toml or Git]")
 @click.option("--branch", help="Branch of the code.  [default: from Git]")
 @click.option("--commit", help="Commit of the code.  [default: from Git]")
+@click.option(
+    "--queue",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="While the server is away, keep uploads in this folder and send them with the next one.",
+)
 @click.option("--server", help="Server URL.  [default: the one signed in to]")
 @click.pass_context
 def command(
@@ -100,6 +105,7 @@ def command(
     project: str | None,
     branch: str | None,
     commit: str | None,
+    queue: Path | None,
     server: str | None,
 ) -> None:
     """Find what is wrong with the code in PATH: offline, without an account.
@@ -128,6 +134,7 @@ def command(
                 server=server,
                 pr=pr,
                 base=base,
+                queue=queue,
             )
         )
     judged = asyncio.run(_judged(tree, runs, work, fail_on, before))
@@ -349,11 +356,12 @@ async def _uploaded(
     server: str | None,
     pr: int | None,
     base: str | None,
+    queue: Path | None,
 ) -> int:
     from insight_cloud import settings
     from insight_cloud.app.client import Client
     from insight_cloud.app.sarif import write
-    from insight_cloud.cli import _checkout
+    from insight_cloud.cli import _checkout, _queue
     from insight_cloud.cli.upload import describe
     from insight_cloud.core.errors import InsightError
 
@@ -362,20 +370,21 @@ async def _uploaded(
         place = await _checkout.describe(folder, project=project, branch=branch, commit=commit)
         base_commit = await _checkout.merge_base(folder, base) if base or pr else ""
         async with Client.from_settings(settings.load(), server) as client:
-            uploaded = await client.upload(
-                write.log(runs),
-                project=place.project,
-                branch=place.branch,
-                commit=place.commit,
-                base=base,
-                base_commit=base_commit,
-                pr=pr,
-                lines=await asyncio.to_thread(_lines, tree),
-            )
+            about = {
+                "project": place.project,
+                "branch": place.branch,
+                "commit": place.commit,
+                "base": base,
+                "base_commit": base_commit,
+                "pr": pr,
+                "lines": await asyncio.to_thread(_lines, tree),
+            }
+            uploaded = await _queue.send(client, queue, write.log(runs), about)
     except InsightError as error:
         say(f"insight: not uploaded: {error}")
         return _UPLOAD_FAILED
-    say(f"{describe(uploaded)}: {uploaded.url}")
+    if uploaded is not None:
+        say(f"{describe(uploaded)}: {uploaded.url}")
     return 0
 
 

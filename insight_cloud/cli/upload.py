@@ -29,6 +29,11 @@ __all__ = ["command", "describe"]
 @click.option("--pr", type=click.IntRange(min=1), help="Number of the pull request.")
 @click.option("--lines", type=click.IntRange(min=0), help="Lines of code, for the grade.")
 @click.option("--category", default="", help="Keeps several runs of one tool apart.")
+@click.option(
+    "--queue",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="While the server is away, keep uploads in this folder and send them with the next one.",
+)
 @click.option("--server", help="Server URL.  [default: the one signed in to]")
 @json_option
 def command(
@@ -41,6 +46,7 @@ def command(
     pr: int | None,
     lines: int | None,
     category: str,
+    queue: Path | None,
     server: str | None,
     as_json: bool,
 ) -> None:
@@ -49,13 +55,16 @@ def command(
 
     place = asyncio.run(_checkout.describe(Path(), project=project, branch=branch, commit=commit))
     about = {"category": category, "base": base, "pr": pr, "lines": lines}
-    uploads = asyncio.run(_upload(files, place, about, server))
+    uploads = asyncio.run(_upload(files, place, about, server, queue))
     results = [
-        {"file": str(file)} | asdict(upload) for file, upload in zip(files, uploads, strict=True)
+        {"file": str(file)} | ({"waits": True} if upload is None else asdict(upload))
+        for file, upload in zip(files, uploads, strict=True)
     ]
 
     def human() -> None:
         for file, upload in zip(files, uploads, strict=True):
+            if upload is None:
+                continue  # it was said when it was kept
             say(f"{file}: {describe(upload)}")
             click.echo(upload.url)
 
@@ -63,24 +72,32 @@ def command(
 
 
 async def _upload(
-    files: tuple[Path, ...], place: Checkout, about: dict[str, Any], server: str | None
-) -> list[Uploaded]:
+    files: tuple[Path, ...],
+    place: Checkout,
+    about: dict[str, Any],
+    server: str | None,
+    queue: Path | None,
+) -> list[Uploaded | None]:
     from insight_cloud import settings
     from insight_cloud.app.client import Client
-    from insight_cloud.cli import _checkout
+    from insight_cloud.cli import _checkout, _queue
 
     base = about["base"]
     base_commit = await _checkout.merge_base(Path(), base) if base or about["pr"] else ""
 
     async with Client.from_settings(settings.load(), server) as client:
         return [
-            await client.upload(
+            await _queue.send(
+                client,
+                queue,
                 await asyncio.to_thread(file.read_bytes),
-                project=place.project,
-                branch=place.branch,
-                commit=place.commit,
-                base_commit=base_commit,
-                **about,
+                {
+                    "project": place.project,
+                    "branch": place.branch,
+                    "commit": place.commit,
+                    "base_commit": base_commit,
+                    **about,
+                },
             )
             for file in files
         ]

@@ -80,7 +80,7 @@ def test_every_command_in_it_exists(file: Path) -> None:
                 if line.strip().startswith("insight "):
                     check(shlex.split(line.partition("|")[0])[1:])
                     found += 1
-    assert found
+    assert found or "uses: ./.github/actions" in file.read_text()
 
 
 def check(words: list[str]) -> None:
