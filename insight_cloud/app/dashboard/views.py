@@ -187,6 +187,8 @@ class Frame:
     may_register: bool = False
     vitals: Markup = field(default_factory=Markup)
     """The element that measures the page, where it is measured."""
+    description: str = ""
+    """What search engines show of the page; without one they are kept out of it."""
 
 
 @dataclass(frozen=True, slots=True)
