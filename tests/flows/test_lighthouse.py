@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from insight_cloud.app.accounts import COOKIE
 from insight_cloud.app.accounts import service as accounts
-from insight_cloud.core.lighthouse import Result
+from insight_cloud.core.errors import Unavailable
+from insight_cloud.core.lighthouse import CATEGORIES, Result
 from tests import lighthouse
 from tests.app.dashboard.conftest import town
 from tests.app.dashboard.town import Town
@@ -26,7 +27,8 @@ __all__ = ["town"]
 
 SIGNED_IN = {name: path for name, path in PAGES.items() if name != "not-found"}
 SECRET = {"verify": PUBLIC["verify"], "welcome": "/welcome/{welcome}"}
-"""Pages whose address is a secret: robots are kept off them, which is all that may lack there."""
+"""Pages whose address is a secret: search engines are kept off them and told nothing of them."""
+UNTOLD = {"is-crawlable", "meta-description"}
 
 EVERY = (*PUBLIC, "welcome", *SIGNED_IN)
 _wanted = os.environ.get("TEST_LIGHTHOUSE", "sign-in,project,issues")
@@ -36,11 +38,24 @@ PERFORMANCE = 95
 TRIES = 3
 
 
+async def look(
+    url: str, headers: Mapping[str, str] | None, categories: Sequence[str] = CATEGORIES
+) -> Result:
+    """Audit a page, anew when Lighthouse says that a busy machine lost its recording."""
+    for _ in range(TRIES - 1):
+        try:
+            return await lighthouse.look(url, categories=categories, headers=headers)
+        except Unavailable as error:
+            if "NO_NAVSTART" not in str(error):
+                raise
+    return await lighthouse.look(url, categories=categories, headers=headers)
+
+
 async def fast(url: str, headers: Mapping[str, str] | None, first: Result) -> float:
     """The performance score; the median of three when a busy machine spoils the first."""
     scores = [first.scores["performance"]]
     while scores[0] < PERFORMANCE and len(scores) < TRIES:
-        again = await lighthouse.look(url, categories=["performance"], headers=headers)
+        again = await look(url, headers, ["performance"])
         scores.append(again.scores["performance"])
     return statistics.median(scores)
 
@@ -61,7 +76,7 @@ async def test_a_page_is_fast_accessible_and_well_made(town: Town, name: str) ->
     if name == "welcome":
         town.ids["welcome"] = await accounts.password_link(town.context, "evil@example.org")
     url = address(town, (PUBLIC | SECRET | SIGNED_IN)[name])
-    result = await lighthouse.look(url, headers=headers)
+    result = await look(url, headers)
     assert result.url == url  # not the form to sign in
     performance = await fast(url, headers, result)
     scores = {**result.scores, "performance": performance}
@@ -69,5 +84,5 @@ async def test_a_page_is_fast_accessible_and_well_made(town: Town, name: str) ->
     assert lacking(result, "accessibility") == set()
     assert lacking(result, "best-practices") == set()
     if name not in SIGNED_IN:
-        assert lacking(result, "seo") == ({"is-crawlable"} if name in SECRET else set())
+        assert lacking(result, "seo") == (UNTOLD if name in SECRET else set())
     assert performance >= PERFORMANCE, f"{scores}: {lacking(result, 'performance')}"
