@@ -50,7 +50,13 @@ async def sign_in_page(visit: InVisit, next: str = "/") -> Response:  # noqa: A0
     if visit.caller is not None:
         return go(local(next))
     view = _sign_in_view(visit, local(next))
-    return visit.show("sign_in.html", view, "Sign in", path="/sign-in")
+    return visit.show(
+        "sign_in.html",
+        view,
+        "Sign in",
+        path="/sign-in",
+        description="Sign in to Insight: findings, trends and quality gates of your projects.",
+    )
 
 
 def _sign_in_view(
@@ -148,7 +154,12 @@ async def register_page(visit: InVisit) -> Response:
     _refuse_closed(visit)
     if visit.caller is not None:
         return go("/")
-    return visit.show("register.html", views.Register(), "Register")
+    return visit.show(
+        "register.html",
+        views.Register(),
+        "Register",
+        description="Open an account at Insight and follow the code quality of your projects.",
+    )
 
 
 @router.post("/register")

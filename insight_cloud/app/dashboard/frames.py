@@ -109,8 +109,13 @@ class Visit:
         path: str = "",
         notice: Notice | None = None,
         secret: bool = False,
+        description: str = "",
     ) -> Response:
-        """Answer with a page. `secret` keeps it out of every cache; `path` is where it is read."""
+        """Answer with a page.
+
+        `path` is where it is read; `secret` keeps it out of every cache; with a `description`
+        search engines may show it.
+        """
         said = self.request.cookies.get(_NOTICE_COOKIE)
         if notice is None and said in NOTICES:
             notice = Notice("done", NOTICES[said])
@@ -125,6 +130,7 @@ class Visit:
             may_register=self.context.settings.accounts.registration == "open",
             vitals=_vitals(self.request),
             logo=_logo(self.request),
+            description=description,
         )
         response = HTMLResponse(render.page(template, frame, view), status, _HEADERS)
         response.headers["link"] = assets.preload()

@@ -29,7 +29,13 @@ async def forgot(visit: InVisit, form: Form) -> Response:
 
 def _forgot(visit: Visit, *, asked: bool = False) -> Response:
     view = views.Forgot(sends_mail=recovery.sends_mail(visit.context), asked=asked)
-    return visit.show("forgot.html", view, "Forgot your password?", path="/forgot")
+    return visit.show(
+        "forgot.html",
+        view,
+        "Forgot your password?",
+        path="/forgot",
+        description="Ask for a letter with a link that sets a new password for Insight.",
+    )
 
 
 @router.get("/verify/{token}")

@@ -24,6 +24,15 @@ from insight_cloud.app.dashboard.frames import error_page, refusal
 
 __all__ = ["error_page", "pages", "refusal", "router", "static"]
 
+_ROBOTS = """User-agent: *
+Allow: /sign-in$
+Allow: /register$
+Allow: /forgot$
+Allow: /static/
+Disallow: /
+"""
+"""The longest rule that fits wins. A page whose address holds a secret is in none of them."""
+
 router = APIRouter(include_in_schema=False)
 _PAGES = (
     project_pages,
@@ -58,5 +67,5 @@ async def favicon() -> Response:
 
 @router.get("/robots.txt")
 async def robots() -> Response:
-    """Keep search engines out: everything here is somebody's own."""
-    return PlainTextResponse("User-agent: *\nDisallow: /\n")
+    """Let search engines read how to get in, and keep them out of what is somebody's own."""
+    return PlainTextResponse(_ROBOTS)

@@ -190,6 +190,8 @@ class Frame:
     """The element that measures the page, where it is measured."""
     logo: Markup = field(default_factory=Markup)
     """The operator's, in place of ours."""
+    description: str = ""
+    """What search engines show of the page; without one they are kept out of it."""
 
 
 @dataclass(frozen=True, slots=True)

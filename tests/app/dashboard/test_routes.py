@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn, cast
+from urllib.robotparser import RobotFileParser
 from uuid import uuid4
 
 import httpx
@@ -202,6 +203,23 @@ async def test_a_notice_is_shown_once_and_only_from_our_list(ada: httpx.AsyncCli
     ada.cookies.clear()
     ada.cookies.set("insight_notice", "You won a prize")
     assert "prize" not in (await ada.get("/sign-in")).text
+
+
+async def test_search_engines_find_the_way_in_and_nothing_else(
+    ada: httpx.AsyncClient, nobody: httpx.AsyncClient
+) -> None:
+    robots = RobotFileParser()
+    robots.parse((await nobody.get("/robots.txt")).text.replace("$", "").splitlines())
+    for path in ("/sign-in", "/register", "/forgot"):
+        assert robots.can_fetch("anything", path)
+        page = (await nobody.get(path)).text
+        assert page.count('<meta name="description" content="') == 1
+        assert "noindex" not in page
+    for path in ("/", "/projects/sdk", "/settings", "/verify/inl_x", "/welcome/inl_x"):
+        assert not robots.can_fetch("anything", path)
+        page = (await ada.get(path)).text
+        assert '<meta name="robots" content="noindex">' in page
+        assert 'name="description"' not in page
 
 
 async def test_closed_registration_is_not_offered(pool: Pool) -> None:
