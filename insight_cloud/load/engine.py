@@ -24,6 +24,7 @@ import gevent  # noqa: E402
 import msgspec  # noqa: E402
 from gevent import socket  # noqa: E402
 from gevent.event import Event  # noqa: E402
+from locust import runners  # noqa: E402
 from locust.env import Environment  # noqa: E402
 from locust.exception import RPCError  # noqa: E402
 
@@ -38,6 +39,7 @@ _HEAD_START_SECONDS = 0.5
 _SPAWN_PATIENCE_SECONDS = 120
 _REPORT_PATIENCE_SECONDS = 20
 _STDIN = 0
+_MISSING_SECONDS = 15
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +247,8 @@ class _Leader(_Leading):
         generator.prepare(self._environment, self.test)
         self._classes = generator.classes()
         order = self._order
+        # Locust gives a worker up after 3 s of silence, which a busy machine may well need.
+        runners.HEARTBEAT_LIVENESS = _MISSING_SECONDS
         try:
             self._runner = self._environment.create_master_runner(order.host, order.port)
         except RPCError as error:

@@ -15,7 +15,7 @@ EXAMPLE = HERE.parents[1] / "examples/load_shop.py"
 
 
 def test_every_visitor_buys() -> None:
-    with serving("shop_app", PYTHONPATH=str(HERE)) as url:
+    with serving("shop_app", PYTHONPATH=str(HERE / "shop")) as url:
         done = subprocess.run(
             [sys.executable, str(EXAMPLE), url], capture_output=True, text=True, check=False
         )

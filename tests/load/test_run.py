@@ -74,6 +74,7 @@ async def test_users_are_shared_out_and_keep_their_numbers(shop: Site) -> None:
     found = await load.run(users(steps, 5, 1, pace_seconds=0.5), shop.url, workers=2)
     addresses = {path for path in shop.counts if path.startswith("/who/")}
     assert addresses == {f"/who/{number}/198.18.0.{number}" for number in range(5)}
+    assert found.valid, found.invalid
     assert shop.counts["/b"] == 5
     assert found.users == 5
 
