@@ -7,7 +7,7 @@ values the advisor can also see which rows a condition means.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -187,7 +187,10 @@ def merged(*sources: Iterable[Statement]) -> tuple[Statement, ...]:
     for source in sources:
         for statement in source:
             key = fingerprint(statement.text)
-            known: Mapping[str, Statement] = kinds
-            if key not in known or (statement.samples and not known[key].samples):
+            if key not in kinds or (_has_values(statement) and not _has_values(kinds[key])):
                 kinds[key] = statement
     return tuple(kinds.values())
+
+
+def _has_values(statement: Statement) -> bool:
+    return bool(statement.samples) and re.search(r"\$\d", statement.samples[0]) is None
