@@ -91,7 +91,7 @@ _MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedObject)
 
 
 def _explain(error: psycopg.Error) -> InsightError:
-    said = (error.diag.message_primary or str(error).strip() or "no reason given")[:500]
+    said = " ".join((error.diag.message_primary or str(error)).split())[:500] or "no reason"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return Refused(f"the database refuses: {said}")
     if isinstance(error, _CONFLICTS):

@@ -7,7 +7,7 @@ values the advisor can also see which rows a condition means.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -32,7 +32,6 @@ _DURATION = re.compile(
 )
 _PREFIX = re.compile(r"^.*?\b(?P<level>LOG|DETAIL|ERROR|STATEMENT|HINT|WARNING|FATAL|CONTEXT):  ")
 _PARAMETER = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
-_PLACEHOLDER = re.compile(r"\$\d")
 _READS = re.compile(r"\s*(?:\()?\s*(select|with|insert|update|delete|merge)\b", re.IGNORECASE)
 _NOTE = re.compile(r"--\s*(calls|ms):\s*(\d+(?:\.\d+)?)")
 
@@ -183,16 +182,15 @@ def _ms(one: _Recorded) -> float:
 
 
 def merged(*sources: Iterable[Statement]) -> tuple[Statement, ...]:
-    """Several sources as one; the same kind in two of them counts once, as one that has values."""
+    """Several sources as one; the same kind in two of them counts once, with its samples."""
     kinds: dict[str, Statement] = {}
     for source in sources:
         for statement in source:
             key = fingerprint(statement.text)
-            known: Mapping[str, Statement] = kinds
-            if key not in known or (_has_values(statement) and not _has_values(known[key])):
+            if key not in kinds or (_has_values(statement) and not _has_values(kinds[key])):
                 kinds[key] = statement
     return tuple(kinds.values())
 
 
 def _has_values(statement: Statement) -> bool:
-    return any(_PLACEHOLDER.search(sample) is None for sample in statement.samples)
+    return bool(statement.samples) and re.search(r"\$\d", statement.samples[0]) is None

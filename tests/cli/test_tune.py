@@ -129,7 +129,7 @@ async def test_top_shows_who_waits_for_whom(shop: str) -> None:
         holder.execute("lock table orders")
         text = (await asyncio.to_thread(run, "top", "--once")).output
         assert "idle in transaction" in text
-        assert "lock table orders" in text
+        assert "lock table" in text  # the rest is beyond the terminal's width
         data = json.loads((await asyncio.to_thread(run, "top", "--once", "--json")).stdout)
         assert data["connections"]["states"]["idle in transaction"] == 1
 

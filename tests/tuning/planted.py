@@ -115,7 +115,7 @@ AFTER = (
     # Each index but the planted one is used once, so that only that one is unused.
     "set enable_seqscan = off",
     "select count(*) from orders where placed = now()",
-    "select count(*) from orders where placed = now() and amount = 1",
+    "select placed, amount from orders order by placed, amount limit 1",
     "select id from orders order by placed desc nulls last, id limit 1",
     "select code from orders order by code limit 1",
     "select count(*) from orders where code ~>=~ 'a' and code ~<~ 'b'",
