@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from insight_cloud.core.errors import Missing
+from insight_cloud.core import process
+from insight_cloud.core.errors import InsightError, Missing
 from insight_cloud.core.report import stopwatch
 from insight_cloud.verify.asking import Answer, Asker, Tell
 from insight_cloud.verify.subject import Subject
@@ -45,7 +47,20 @@ async def run(
         started=started,
         seconds=watch.seconds,
         short=subject.short,
+        commit=await _commit(subject),
     )
+
+
+async def _commit(subject: Subject) -> str:
+    """The commit of the source, empty where it is no Git repository."""
+    if subject.project is None:
+        return ""
+    with contextlib.suppress(InsightError):
+        git = ("git", "-C", subject.project)
+        found = await process.run([*git, "rev-parse", "HEAD"], timeout_seconds=30)
+        if found.status == 0:
+            return found.stdout.decode().strip()
+    return ""
 
 
 async def _run(subject: Subject, asker: Asker) -> Suite:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -36,11 +36,16 @@ class Suite(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole verification, as JSON has it. `success_rate` is of the checks that had an answer."""
+    """A whole verification, as JSON has it. `success_rate` is of the checks that had an answer.
+
+    `commit` is that of the source that was looked at, empty where none was.
+    """
 
     schema: str = "insight-verify/1"
     target: str
+    commit: str
     started: datetime
+    finished: datetime
     seconds: float
     short: bool
     status: Status
@@ -62,6 +67,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         started: datetime,
         seconds: float,
         short: bool,
+        commit: str = "",
     ) -> Verification:
         """Count `suites`."""
         kept = tuple(suites)
@@ -70,7 +76,9 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         asked = counts["pass"] + counts["fail"] + counts["error"]
         return cls(
             target=target,
+            commit=commit,
             started=started,
+            finished=started + timedelta(seconds=seconds),
             seconds=round(seconds, 1),
             short=short,
             status=worst(statuses),

@@ -166,10 +166,10 @@ case(
 _VERIFIED = {
     "commit": _COMMIT,
     "finished": ago(hours=1),
-    "success_rate": 100,
+    "success_rate": 1.0,
     "suites": [{"name": "api", "status": "pass"}, {"name": "e2e", "status": "pass"}],
 }
-document("P003", "reports/verify.json", _VERIFIED, {"success_rate": 98.5}, *_RELEASED)
+document("P003", "reports/verify.json", _VERIFIED, {"success_rate": 0.985}, *_RELEASED)
 _PYPROJECT = '[tool.ruff]\nline-length = 100\n[tool.mypy]\nfiles = ["a.py"]\n'
 case(
     "P004",
