@@ -1,10 +1,10 @@
 """Lighthouse's four scores of the service's own pages.
 
 A look takes some 10 s of a processor, so by default it is one public page, one with a chart, and
-the longest list, and what is counted: bytes, shifts, the three other scores. The performance score is
-judged where pages are named. All of them: `TEST_LIGHTHOUSE=all`, or some by their names in `test_pages`,
-such as `TEST_LIGHTHOUSE=sign-in,usage`. Size and names of what is pressed are looked at on every
-page by axe in `test_pages`, too.
+the longest list; and only what is counted: bytes, shifts, the three other scores. Where pages are
+named, the performance score is judged, too: `TEST_LIGHTHOUSE=all`, or by their names in
+`test_pages`, such as `TEST_LIGHTHOUSE=sign-in,usage`. Size and names of what is pressed are looked
+at on every page by axe in `test_pages`.
 """
 
 from __future__ import annotations
