@@ -36,7 +36,7 @@ _wanted = os.environ.get("TEST_LIGHTHOUSE", "sign-in,project,issues")
 CHOSEN = EVERY if _wanted == "all" else tuple(_wanted.split(","))
 
 TIMED = "TEST_LIGHTHOUSE" in os.environ
-"""Whether what is timed counts, too: not beside other tests, where a good page has had 78."""
+"""Whether what is timed counts, too: not beside other tests, which take the processor."""
 
 PERFORMANCE = 95
 BYTES = 100_000
