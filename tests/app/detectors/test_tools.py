@@ -115,7 +115,9 @@ async def test_a_registry_without_the_version_is_told(
 
 
 async def test_each_proves_itself_on_its_sample(there: Path) -> None:
-    found = {one.name: (one.status, one.detail) for one in await checks.check(detectors=OPTIONAL)}
+    installed = [one for one in OPTIONAL if one.name in tools.TOOLS]  # osv has a database instead
+    found = {one.name: (one.status, one.detail) for one in await checks.check(detectors=installed)}
+    assert found.keys() == tools.TOOLS.keys()
     assert {status for status, _ in found.values()} == {"pass"}, found
 
 
