@@ -14,7 +14,10 @@ def test_list_names_every_detector_with_version_and_state() -> None:
     rows = json.loads(CliRunner().invoke(command, ["list", "--json"]).stdout)
     core = ["imports", "jscpd", "lizard", "ruff", "secrets", "zizmor"]
     optional = {row["name"]: row for row in rows if row["name"] not in core}
-    assert set(optional) == {"complexipy", "hadolint", "osv", "oxlint", "shellcheck"}
+    assert set(optional) == {
+        *("complexipy", "dependency-cruiser", "deptry", "hadolint", "osv", "oxlint"),
+        *("shellcheck", "ty"),
+    }
     missing = "no advisory database: run `insight osv sync`"
     assert optional.pop("osv")["state"] in {"ready", missing}
     for name, row in optional.items():

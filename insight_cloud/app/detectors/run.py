@@ -15,6 +15,8 @@ import msgspec
 
 from insight_cloud.app.detectors import (
     complexipy,
+    cruiser,
+    deptry,
     files,
     hadolint,
     imports,
@@ -25,6 +27,7 @@ from insight_cloud.app.detectors import (
     ruff,
     secrets,
     shellcheck,
+    ty,
     zizmor,
 )
 from insight_cloud.app.detectors.detector import Children, Detector, Result
@@ -49,9 +52,12 @@ DETECTORS: tuple[Detector, ...] = (
 
 OPTIONAL: tuple[Detector, ...] = (
     oxlint.detector,
+    cruiser.detector,
+    ty.detector,
     complexipy.detector,
     shellcheck.detector,
     hadolint.detector,
+    deptry.detector,
     osv.detector,
 )
 """Those that are installed on request (`tools`)."""

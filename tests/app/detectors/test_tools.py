@@ -26,7 +26,29 @@ TREE = {
     + "".join(f"{'    ' * (n + 1)}for x{n} in a:\n" for n in range(6))
     + "    " * 7
     + "pass\n",
+    "web/one.ts": 'import type { Two } from "./two";\nimport { two } from "./two";\ntwo();\n',
+    "web/two.ts": 'import { one } from "./one.js";\nexport const two = one;\n',
+    "web/lost.mjs": 'import "./gone";\nimport "./a";\nimport "@/alias";\nimport "package";\n',
+    "web/typed.ts": 'import type { T } from "./types";\nexport type A = T;\n',
+    "web/types.ts": 'import type { A } from "./typed";\nexport type T = A;\n',
+    "shop/pyproject.toml": '[project]\nname = "shop"\ndependencies = ["PyYAML", "leftover"]\n'
+    '[tool.deptry]\nignore = ["DEP001", "DEP002", "DEP003"]\nnonsense = 1\n'
+    '[tool.ty.rules]\nall = "ignore"\n',
+    "shop/uv.lock": '[[package]]\nname = "urllib3"\nversion = "2.0"\n',
+    "shop/shop/__init__.py": "import os\n\nimport absent\nimport urllib3\nimport yaml\n",
+    "shop/shop/wrong.py": 'import shop\n\nx: int = ""\n',
+    "plain/requirements.txt": "-r ../../outside.txt\nclick==8.0\n",
+    "plain/run.py": "import click\nimport helper\nimport stranger\n",
+    "plain/helper.py": "",
     # What each of them would read, if it read anything of the code's own.
+    ".dependency-cruiser.js": "OWN",
+    ".dependency-cruiser.cjs": "OWN",
+    "web/.dependency-cruiser.mjs": "OWN",
+    "webpack.config.js": "OWN",
+    "babel.config.js": "OWN",
+    "node_modules/typescript/package.json": '{"main": "../../evil.cjs"}',
+    "ty.toml": '[rules]\nall = "ignore"\n[environment]\ntypeshed = "/"\n',
+    "sitecustomize.py": "PYTHON",
     ".oxlintrc.json": '{"jsPlugins": ["./evil.cjs"], "rules": {"no-debugger": "off"}}',
     "web/.oxlintrc.json": '{"jsPlugins": ["../evil.cjs"], "rules": {"no-debugger": "off"}}',
     "oxlint.config.ts": "OWN",
@@ -135,13 +157,29 @@ async def test_each_proves_itself_on_its_sample(there: Path) -> None:
                 ("syntax-error", "web/broken.ts"),
             },
         ),
+        (
+            "dependency-cruiser",
+            {("import-cycle", "web/one.ts"), ("unresolvable-import", "web/lost.mjs")},
+        ),
+        (
+            "deptry",
+            {
+                ("DEP001", "shop/shop/__init__.py"),
+                ("DEP002", "shop/pyproject.toml"),
+                ("DEP003", "shop/shop/__init__.py"),
+                ("DEP001", "plain/run.py"),
+            },
+        ),
+        ("ty", {("invalid-assignment", "shop/shop/wrong.py")}),
     ],
 )
 async def test_each_finds_what_is_there_whatever_the_code_configures(
     there: Path, tmp_path: Path, name: str, wanted: set[tuple[str, str]]
 ) -> None:
     own = f"require('fs').writeFileSync({str(tmp_path / 'owned')!r}, 'x');\n"
-    write(tmp_path / "code", {path: text.replace("OWN", own) for path, text in TREE.items()})
+    ours = f"open({str(tmp_path / 'owned')!r}, 'w')\n"
+    tree = {path: text.replace("OWN", own).replace("PYTHON", ours) for path, text in TREE.items()}
+    write(tmp_path / "code", tree)
     detector = next(one for one in OPTIONAL if one.name == name)
     done = await run_one(tmp_path / "code", detector)
     assert (done.state, done.detail) == ("ok", "")
@@ -150,3 +188,50 @@ async def test_each_finds_what_is_there_whatever_the_code_configures(
     assert wanted <= found, found
     assert {one.rule for one in done.findings} == {rule.code for rule in done.rules}
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("dependency-cruiser", [("import-cycle", 1), ("unresolvable-import", 1)]),
+        ("deptry", [("DEP001", 3), ("DEP001", 3), ("DEP002", 3), ("DEP003", 4)]),
+        ("ty", [("invalid-assignment", 3)]),
+    ],
+)
+async def test_nothing_more_is_found_than_is_wrong(
+    there: Path, tmp_path: Path, name: str, wanted: list[tuple[str, int]]
+) -> None:
+    clean = {path: text for path, text in TREE.items() if path.startswith(("web/", "shop/"))}
+    clean["plain/requirements.txt"] = TREE["plain/requirements.txt"]
+    clean["plain/run.py"] = TREE["plain/run.py"]
+    clean["plain/helper.py"] = ""
+    write(tmp_path, clean)
+    detector = next(one for one in OPTIONAL if one.name == name)
+    done = await run_one(tmp_path, detector)
+    found = sorted((one.rule, one.location.line) for one in done.findings if one.location)
+    assert found == wanted, [one.message for one in done.findings]
+
+
+async def test_an_import_that_leads_out_of_the_code_is_not_followed(
+    there: Path, tmp_path: Path
+) -> None:
+    write(tmp_path, {"outside.js": 'import "./code/a.js";\nimport "./gone";\n'})
+    up = "../" * 20 + str(tmp_path).lstrip("/")
+    code = f'import "{up}/outside.js";\nimport "{tmp_path}/outside.js";\nimport "../../x";\n'
+    write(tmp_path / "code", {"a.js": code, "b.py": "import c\n"})
+    (tmp_path / "code/c.py").symlink_to("/etc/passwd")
+    for name in ("dependency-cruiser", "ty"):
+        detector = next(one for one in OPTIONAL if one.name == name)
+        done = await run_one(tmp_path / "code", detector)
+        assert (done.state, done.findings) == ("ok", ())
+
+
+async def test_dependencies_that_a_program_sets_are_told_and_not_judged(
+    there: Path, tmp_path: Path
+) -> None:
+    project = '[project]\nname = "a"\ndynamic = ["dependencies"]\n'
+    write(tmp_path, {"pyproject.toml": project, "setup.py": "", "a.py": "import absent\n"})
+    detector = next(one for one in OPTIONAL if one.name == "deptry")
+    done = await run_one(tmp_path, detector)
+    assert (done.state, done.findings) == ("ok", ())
+    assert done.detail == "dependencies are set by a program, which is not run: pyproject.toml"
