@@ -304,6 +304,8 @@ def _mounts(
             arguments += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
             arguments += ["--ro-bind", name, name]
+    # First, because the program itself may lie below it.
+    arguments += ["--perms", "1777", "--size", str(disk_bytes), "--tmpfs", WORK]
     # Made by bubblewrap itself, these folders would be closed to whoever runs inside.
     inside = [*map(Path, show), *always]
     folders = {folder for path in inside for folder in path.parents if folder != Path("/")}
@@ -315,7 +317,6 @@ def _mounts(
         arguments += ["--ro-bind", str(path), str(path)]
     # In /dev and everywhere else a write would be one into memory that nobody counts.
     arguments += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    arguments += ["--perms", "1777", "--size", str(disk_bytes), "--tmpfs", WORK]
     for name, path in show.items():
         arguments += ["--ro-bind", str(path), name]
     return [*arguments, "--remount-ro", "/", "--chdir", WORK]

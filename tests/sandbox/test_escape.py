@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,16 @@ def _owners() -> set[int]:
         with contextlib.suppress(OSError):
             found.add(path.stat().st_uid)
     return found
+
+
+async def test_what_is_shown_may_lie_where_the_writable_place_is(sandbox: Sandbox) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101 - no I/O that waits
+        shown = Path(folder) / "shown.txt"
+        shown.write_text("seen")
+        other = Sandbox(show=(*sandbox.show, shown))
+        ended = await other.run(["/bin/cat", str(shown)])
+        assert (ended.problem, ended.stdout) == ("", b"seen")
+        refused = await other.run(["/bin/sh", "-c", f"echo x > {shown}"])
+        assert "Read-only" in refused.problem
+        assert shown.read_text() == "seen"

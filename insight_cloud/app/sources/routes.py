@@ -30,6 +30,14 @@ router = APIRouter(prefix="/api/v1", tags=["sources"])
 Name = Annotated[str, Query(max_length=255)]
 Branch = Annotated[str | None, Query(min_length=1, max_length=255)]
 
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "The source, as JSON"},
+    },
+    "required": ["data"],
+}
 _WATCHED_SECONDS = 300
 _LOOK_SECONDS = 1.0
 _STILL_SECONDS = 15
@@ -151,11 +159,11 @@ async def get_source(
     "/projects/{project}/sources/{source}/events",
     operation_id="watch_source",
     response_class=StreamingResponse,
-    responses=api.problems(401, 403, 404, 422)
+    responses=api.problems(401, 403, 404, 422, 503)
     | {
         200: {
             "description": "Events (text/event-stream): the source, whenever it has changed",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         }
     },
 )
