@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +60,7 @@ BODIES: dict[str, Any] = {
 QUERIES: dict[str, dict[str, str]] = {"delete_branch": {"branch": "topic"}}
 
 
+@cache
 def operations() -> dict[str, tuple[str, str]]:
     """Method and path of every operation."""
     paths = web.openapi()["paths"]
