@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,7 +88,7 @@ def renew(
     if wait and not plan_only:
         seconds = random.uniform(0, wait)  # noqa: S311 - spreads load, guards nothing
         say(f"beginning in {seconds:.0f} s")
-        asyncio.run(asyncio.sleep(seconds))
+        time.sleep(seconds)
     _run(ctx, config, force=now, first=False, plan_only=plan_only, as_json=as_json)
 
 
