@@ -32,7 +32,7 @@ SECRET = {"verify": PUBLIC["verify"], "welcome": "/welcome/{welcome}"}
 UNTOLD = {"is-crawlable", "meta-description"}
 
 EVERY = (*PUBLIC, "welcome", *SIGNED_IN)
-_wanted = os.environ.get("TEST_LIGHTHOUSE", "sign-in,project")
+_wanted = os.environ.get("TEST_LIGHTHOUSE", "sign-in,project,issues")
 CHOSEN = EVERY if _wanted == "all" else tuple(_wanted.split(","))
 
 TIMED = "TEST_LIGHTHOUSE" in os.environ

@@ -79,7 +79,7 @@
     });
   }
 
-  // On a wide window the filters stand open.
+  // On a wide window the filters stand open; here for browsers whose style sheets cannot do it.
   const filters = $("details[data-wide]");
   if (filters) {
     const wide = matchMedia("(min-width: 60rem)");
